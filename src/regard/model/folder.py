@@ -1,0 +1,133 @@
+"""A model is a folder: ``config.json`` and ``model.safetensors``, and what its task adds.
+
+Weights are float32, or float16, bfloat16 or int8 to be smaller on disk. int8 keeps one
+float32 scale a row (``NAME.scale``) and rounds to the nearest of 255 levels; matrices
+only. Reading gives float32 in every case. Nothing is ever unpickled.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from regard.base.config import from_dict, read_json, to_dict
+from regard.base.errors import ModelError, did_you_mean
+from regard.base.files import write_atomic
+from regard.model.config import ModelConfig
+from regard.model.transformer import Transformer
+
+Storage = Literal["float32", "float16", "bfloat16", "int8"]
+FORMAT = 1
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_SCALE = ".scale"
+
+
+def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a matrix to int8 with one scale a row: ``weight ≈ int8 · scale[:, None]``.
+
+    Returns:
+        int8 of the same shape, and float32 scales (rows). Rows of zeros have scale 1.
+    """
+    scale = weight.float().abs().amax(dim=1) / 127
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return torch.round(weight.float() / scale[:, None]).to(torch.int8), scale
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], storage: Storage) -> None:
+    """Write ``weights`` in the given storage."""
+    stored: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if storage == "int8" and weight.dim() == 2:
+            stored[name], stored[name + _SCALE] = quantise_rows(weight)
+        else:
+            dtype = torch.float32 if storage == "int8" else _DTYPES[storage]
+            stored[name] = weight.to(dtype).contiguous()
+    save_file(stored, path, metadata={"storage": storage})
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights of any storage as float32.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    try:
+        stored = load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing; a model folder has config.json and model.safetensors.") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read: {error}. Is it cut short, or not fetched?") from error
+    weights = {}
+    for name, weight in stored.items():
+        if weight.dtype == torch.int8:
+            if name + _SCALE not in stored:
+                raise ModelError(f"{path}: {name} is int8 but has no scales.")
+            weights[name] = weight.float() * stored[name + _SCALE][:, None]
+        elif not name.endswith(_SCALE):
+            weights[name] = weight.float()
+    return weights
+
+
+def save_model(
+    folder: Path, config: ModelConfig, weights: dict[str, Tensor], *, storage: Storage = "float32", task: dict[str, Any]
+) -> None:
+    """Write ``config.json`` and ``model.safetensors``; ``task`` says what the model is for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"format": FORMAT, "model": to_dict(config), "task": task}
+    write_atomic(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    save_weights(folder / "model.safetensors", weights, storage)
+
+
+def load_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """The model's configuration and its task section.
+
+    Raises:
+        ModelError: there is no model here, or one of a newer format.
+    """
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise ModelError(f"{folder} is not a model folder: it has no config.json.")
+    values = read_json(path)
+    if values.get("format") != FORMAT:
+        raise ModelError(f"{path} has format {values.get('format')!r}; this version of Regard reads format {FORMAT}.")
+    return from_dict(ModelConfig, values["model"], "model"), values.get("task", {})
+
+
+def load_model(folder: str | Path) -> tuple[Transformer, dict[str, Any]]:
+    """Read a model in float32 and evaluation mode, with its task section.
+
+    Raises:
+        ModelError: something is missing, damaged or of another shape.
+    """
+    folder = Path(folder)
+    config, task = load_config(folder)
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.to_empty(device="cpu")
+    model.tie_weights()
+    model.reset_buffers()
+    assign_weights(model, load_weights(folder / "model.safetensors"), str(folder))
+    return model.eval(), task
+
+
+@torch.no_grad()
+def assign_weights(model: Transformer, weights: dict[str, Tensor], where: str) -> None:
+    """Copy ``weights`` into ``model``, name by name.
+
+    Raises:
+        ModelError: a name or a shape does not fit; ``where`` says whose.
+    """
+    parameters = dict(model.named_parameters())
+    for name in weights:
+        if name not in parameters:
+            raise ModelError(f"{where}: the weight '{name}' has no place in this model.{did_you_mean(name, parameters)}")
+    for name, parameter in parameters.items():
+        if name not in weights:
+            raise ModelError(f"{where}: the weight '{name}' is missing.")
+        if weights[name].shape != parameter.shape:
+            raise ModelError(f"{where}: '{name}' is {tuple(weights[name].shape)}, expected {tuple(parameter.shape)}.")
+        parameter.copy_(weights[name])

@@ -1,0 +1,110 @@
+"""How to train, as a frozen dataclass."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from regard.base.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate over time."""
+
+    kind: Literal["inverse_sqrt", "cosine", "constant"] = "inverse_sqrt"
+    """After the warm-up: ∝ step^-½ (Vaswani et al. 2017), half a cosine to the last step, or constant."""
+    peak: float = 1e-3
+    """Learning rate at the end of the warm-up."""
+    warmup: int = 1000
+    """Steps of linear increase from 0."""
+    cooldown: int = 0
+    """Last steps during which the rate falls linearly to 0, on top of ``kind``; needs ``steps``."""
+    minimum: float = 0.0
+    """Where the cosine ends."""
+
+
+@dataclass(frozen=True)
+class StoppingConfig:
+    """When validation says that it is enough."""
+
+    metric: str = "loss"
+    """What to watch: loss (lower is better), bleu or chrf (higher is better)."""
+    patience: int = 0
+    """Validations without improvement before stopping; 0 never stops early."""
+    min_delta: float = 0.0
+    """Improvement smaller than this does not count."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything the trainer needs to know."""
+
+    steps: int = 0
+    """Optimiser steps to take; 0 for no limit (then ``minutes`` or ``epochs`` must be set)."""
+    minutes: float = 0.0
+    """Stop after this many minutes of training, validation and checkpoints not counted; 0 for no limit."""
+    epochs: int = 0
+    """Stop after this many passes over the data; 0 for no limit."""
+    tokens: int = 4096
+    """Real target pieces in a micro-batch."""
+    accumulate: int = 1
+    """Micro-batches per optimiser step and process; the loss is normalised by the tokens of all of them."""
+    label_smoothing: float = 0.1
+    """ε of label smoothing."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16 keeps float32 masters of bf16 weights; auto takes it where the hardware multiplies bf16."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: int = 0
+    """CPU threads; 0 for all cores this process may use."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """The learning rate."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's averaging."""
+    eps: float = 1e-9
+    """AdamW's ε."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (Loshchilov and Hutter 2019), on matrices only."""
+    clip: float = 1.0
+    """Largest gradient norm; 0 for no clipping."""
+    ema: float = 0.0
+    """Decay of the exponential moving average of the weights, e.g. 0.999; 0 for none."""
+    compile: bool = False
+    """torch.compile the model (pays on a GPU; measured slower on two CPU cores)."""
+    validate_every: int = 1000
+    """Steps between validations; 0 for none."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; one is also written at the end and on Ctrl-C or SIGTERM."""
+    keep_last: int = 1
+    """Checkpoints to keep, newest first; their weights can be averaged."""
+    keep_best: int = 0
+    """Weights to keep of the best validations by ``stopping.metric``."""
+    final: Literal["last", "average_last", "average_best", "ema"] = "last"
+    """Which weights become the model: the last, the mean of the kept last or best, or the moving average."""
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    """Early stopping."""
+    log_every: int = 50
+    """Steps between progress lines."""
+    seed: int = 1
+    """Seed of initialisation, order and dropout."""
+    tensorboard: bool = True
+    """Write TensorBoard events where the package is installed."""
+    wandb: str = ""
+    """Weights & Biases project to report to (extra regard[wandb]); empty for none."""
+
+    def __post_init__(self) -> None:
+        if not (self.steps or self.minutes or self.epochs):
+            raise ConfigError("training needs an end: set steps, minutes or epochs.")
+        if self.tokens < 1 or self.accumulate < 1:
+            raise ConfigError("tokens and accumulate must be at least 1.")
+        if (self.schedule.kind == "cosine" or self.schedule.cooldown) and not self.steps:
+            raise ConfigError("schedule cosine and cooldown need to know the last step: set steps.")
+        if self.final == "ema" and not self.ema:
+            raise ConfigError("final: ema needs ema, e.g. ema: 0.999.")
+        if self.ema and not 0.0 < self.ema < 1.0:
+            raise ConfigError(f"ema is a decay in (0, 1), got {self.ema}.")
+        if self.final == "average_best" and not self.keep_best:
+            raise ConfigError("final: average_best needs keep_best.")
+        if (self.keep_best or self.stopping.patience) and not self.validate_every:
+            raise ConfigError("keep_best and stopping.patience need validate_every.")
+        if self.keep_last < 1:
+            raise ConfigError("keep_last must be at least 1: the newest checkpoint is what a run resumes from.")

@@ -1,0 +1,99 @@
+"""AdamW (Loshchilov and Hutter 2019) over float32 master weights.
+
+Where the model computes in bf16, its weights are bf16 too (nothing is cast in the
+forward pass), and the optimiser owns the float32 weights they are rounded from
+(Micikevicius et al. 2018). A step moves the masters and rounds them once.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class MasterAdamW:
+    """AdamW on float32 copies of the trainable parameters of ``model``."""
+
+    def __init__(self, model: nn.Module, *, betas: tuple[float, float], eps: float, weight_decay: float, clip: float):
+        """
+        Args:
+            model: its parameters that require gradients are optimised; float32 ones in place.
+            weight_decay: applied to parameters of two or more dimensions.
+            clip: largest gradient norm, 0 for none.
+        """
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in named]
+        self.parameters = [p for _, p in named]
+        self.masters = [p if p.dtype == torch.float32 else p.detach().float() for p in self.parameters]
+        self.clip = clip
+        decayed = [m for m in self.masters if m.dim() >= 2]
+        plain = [m for m in self.masters if m.dim() < 2]
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=eps, fused=True)
+
+    def step(self, rate: float) -> float:
+        """Take one step at learning rate ``rate``; gradients are consumed. Returns their norm before clipping.
+
+        A norm that is not finite leaves everything as it was.
+        """
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if parameter is not master:
+                master.grad = None if parameter.grad is None else parameter.grad.float()
+                parameter.grad = None
+        gradients = [m.grad for m in self.masters if m.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = bool(torch.isfinite(norm))
+        if finite:
+            if self.clip and float(norm) > self.clip:
+                torch._foreach_mul_(gradients, self.clip / (float(norm) + 1e-6))
+            for group in self.adamw.param_groups:
+                group["lr"] = rate
+            self.adamw.step()
+            self.publish(self.masters)
+        self.adamw.zero_grad(set_to_none=True)
+        return float(norm)
+
+    @torch.no_grad()
+    def publish(self, weights: list[Tensor]) -> None:
+        """Copy float32 ``weights`` into the model's parameters."""
+        pairs = [(p, w) for p, w in zip(self.parameters, weights, strict=True) if p is not w]
+        if pairs:
+            torch._foreach_copy_([p for p, _ in pairs], [w for _, w in pairs])
+
+    def weights(self) -> dict[str, Tensor]:
+        """The float32 weights by parameter name."""
+        return {name: master.detach() for name, master in zip(self.names, self.masters, strict=True)}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments and step counts by parameter name."""
+        state = {}
+        for name, master in zip(self.names, self.masters, strict=True):
+            for key, value in self.adamw.state[master].items():
+                state[f"{key}.{name}"] = value
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, weights: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+        """Restore masters and moments; tensors are copied, never shared."""
+        for name, master in zip(self.names, self.masters, strict=True):
+            master.copy_(weights[name])
+            entries: dict[str, Any] = {
+                key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state
+            }
+            if entries:
+                self.adamw.state[master] = entries
+        self.publish(self.masters)
+
+
+class MovingAverage:
+    """Exponential moving average of the weights (Polyak and Juditsky 1992), warmed up so that early steps count less."""
+
+    def __init__(self, weights: dict[str, Tensor], decay: float):
+        self.decay = decay
+        self.values = {name: value.detach().clone() for name, value in weights.items()}
+
+    @torch.no_grad()
+    def update(self, weights: dict[str, Tensor], step: int) -> None:
+        """Move towards ``weights`` after optimiser step ``step``."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.values.values()), [weights[name] for name in self.values], 1 - decay)

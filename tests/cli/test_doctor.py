@@ -1,0 +1,185 @@
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from regard.cli import doctor
+
+
+def make_model(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    tensors = {"a": np.ones((3, 4), np.float16), "b": np.ones(5, np.float32), "scale": np.array(1.0)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like a model, and a translator that takes it."""
+    folder = make_model(tmp_path / "model")
+
+    class Translator:
+        directions = (("en", "de"), ("de", "en"))
+
+        @classmethod
+        def from_pretrained(cls, path: Path) -> "Translator":
+            assert path == folder
+            return cls()
+
+    module = ModuleType("regard.tasks.translation")
+    module.Translator = Translator  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "regard.tasks.translation", module)
+    monkeypatch.setattr(doctor, "shipped_model", lambda: folder)
+    return folder
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    status = doctor.main(["--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_everything_is_there(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, facts = report(capsys)
+    assert status == 0
+    assert facts["problems"] == []
+    assert facts["machine"]["cores"] >= 1
+    assert facts["model"]["loads"] is True
+    assert facts["model"]["parameters"] == 3 * 4 + 5 + 1
+    assert facts["model"]["directions"] == ["en-de", "de-en"]
+    paths = {path["what"]: path for path in facts["paths"]}
+    assert list(paths) == ["device", "precision", "threads", "engine"]
+    assert all(path["choice"] and path["why"] for path in paths.values())
+    assert paths["engine"]["choice"] == "PyTorch"
+
+
+def test_text_for_reading(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGARD_DATA", str(model))
+    assert doctor.main([]) == 0
+    output = capsys.readouterr().out
+    for text in (
+        "This machine",
+        "Paths taken",
+        "en-de de-en",
+        f"REGARD_DATA   {model}\n",
+        "Everything needed is there.",
+    ):
+        assert text in output
+
+
+def test_a_missing_model_is_a_problem_and_not_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "shipped_model", lambda: tmp_path / "nowhere")
+    status, facts = report(capsys)
+    assert status == 1
+    assert facts["model"]["loads"] is False
+    assert "not in" in facts["problems"][0]
+    assert doctor.main([]) == 1
+    assert f"Problem: The shipped model is not in {tmp_path / 'nowhere'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x01", b"\x05\0\0\0\0\0\0\0[1,2]"])
+def test_damaged_weights_are_a_problem_and_not_an_error(
+    model: Path, capsys: pytest.CaptureFixture[str], damage: bytes
+) -> None:
+    (model / "model.safetensors").write_bytes(damage)
+    status, facts = report(capsys)
+    assert status == 1
+    assert facts["model"]["problem"]
+    assert doctor.main([]) == 1
+
+
+def test_a_model_that_does_not_load_says_why(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(sys.modules["regard.tasks.translation"].Translator, "from_pretrained", refuse)
+    status, facts = report(capsys)
+    assert status == 1
+    assert facts["problems"] == ["The shipped model does not load: two lines"]
+
+
+def test_a_broken_torch_is_a_problem_and_not_an_error(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    status, facts = report(capsys)
+    assert status == 1
+    assert "PyTorch cannot be imported" in facts["problems"][0]
+    assert facts["torch"]["version"] is None
+    assert doctor.main([]) == 1
+    assert "not usable" in capsys.readouterr().out
+
+
+def test_extras_are_named_with_the_way_to_get_them(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "installed_version", {"jieba": "0.42.1"}.get)
+    assert doctor.main([]) == 0
+    output = capsys.readouterr().out
+    assert "jieba         0.42.1\n" in output
+    assert "pip install 'regard[wandb]'" in output
+
+
+def test_extras_are_those_of_the_project(root: Path) -> None:
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name, (extra, _) in doctor.EXTRAS.items():
+        assert any(text.startswith(name) for text in project["optional-dependencies"][extra])
+
+
+@pytest.mark.parametrize(
+    ("fast", "device", "choice", "why"),
+    [(True, "cpu", "bf16", "hardware"), (False, "cpu", "fp32", "AVX-512"), (False, "cuda", "fp32", "GPU")],
+)
+def test_precision_says_why(fast: bool, device: str, choice: str, why: str) -> None:
+    path = doctor.precision_path(fast, device)
+    assert path["choice"] == choice
+    assert why in path["why"]
+
+
+def test_threads_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "one for each core" in doctor.threads_path(8)["why"]
+    assert "8 cores" in doctor.threads_path(4)["why"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert doctor.threads_path(4)["why"] == "OMP_NUM_THREADS=4"
+
+
+def test_why_there_is_no_gpu() -> None:
+    assert "CPU build" in doctor.no_gpu_reason("2.13.0+cpu")
+    assert "finds no GPU" in doctor.no_gpu_reason("2.13.0")
+
+
+def test_memory_is_known_or_none() -> None:
+    total, available = doctor.memory()
+    assert total is None or total > 0
+    assert available is None or available >= 0
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "not set"), ("/nowhere/at/all", "there is no such folder")])
+def test_data_that_is_not_there(monkeypatch: pytest.MonkeyPatch, value: str | None, text: str) -> None:
+    monkeypatch.delenv("REGARD_DATA", raising=False)
+    if value:
+        monkeypatch.setenv("REGARD_DATA", value)
+    facts = doctor.examine_data()
+    assert facts["exists"] is False
+    assert text in doctor.data_text(facts)
+
+
+@pytest.mark.usefixtures("shipped_model")
+def test_the_shipped_model_loads(capsys: pytest.CaptureFixture[str]) -> None:
+    status, facts = report(capsys)
+    assert status == 0
+    assert facts["model"]["loads"] is True
+    assert sorted(facts["model"]["directions"]) == ["de-en", "en-de", "en-fr", "en-zh", "fr-en", "zh-en"]
