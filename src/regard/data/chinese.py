@@ -8,8 +8,8 @@ characters and full-width punctuation), never beside a Latin letter or a digit. 
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 
 from regard.base.errors import ConfigError
 
@@ -64,8 +64,8 @@ def segment_words(text: str) -> str:
     Raises:
         ConfigError: jieba is not installed.
     """
-    jieba = _import_jieba()
-    return _RUN.sub(lambda match: " ".join(jieba.lcut(match.group())), text)
+    cut = _jieba_cut()
+    return _RUN.sub(lambda match: " ".join(cut(match.group())), text)
 
 
 def unsegment(text: str) -> str:
@@ -74,8 +74,10 @@ def unsegment(text: str) -> str:
 
 
 @cache
-def _import_jieba() -> ModuleType:
+def _jieba_cut() -> Callable[[str], list[str]]:
+    """Load jieba's dictionary (about a second, once a process) and return its splitting function."""
     import logging
+    import tempfile
     import warnings
 
     try:
@@ -89,4 +91,9 @@ def _import_jieba() -> ModuleType:
             "or split into characters instead (segment: char)."
         ) from error
     jieba.setLogLevel(logging.WARNING)
-    return jieba
+    tokenizer = jieba.Tokenizer()
+    # By default it unmarshals a cache from the shared temporary folder, where anyone may put one.
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.tmp_dir = folder  # pyright: ignore[reportAttributeAccessIssue]
+        tokenizer.initialize()
+    return tokenizer.lcut

@@ -17,7 +17,7 @@ from regard.data.corpus import Pair
 
 # Chinese and Japanese, by any of their codes, are written without a space after a stop.
 _UNSPACED = frozenset({"zh", "zho", "chi", "cmn", "yue", "ja", "jpn"})
-_FINISHED = re.compile(r"[.!?…。！？｡؟।][\"'”’»›)\]」』）】]*\s*$")
+_FINISHED = re.compile(r"[.!?…。！？｡؟।][\"'“”’»›)\]」』）】]*\s*$")
 
 
 @dataclass(frozen=True)

@@ -152,25 +152,27 @@ class Transformer(nn.Module):
         inputs: Tensor,
         state: DecoderState,
         *,
-        positions: Tensor | None = None,
+        positions: Tensor | int | None = None,
         mask: Mask | None = None,
         first: int = 0,
     ) -> Tensor:
         """Decode the next T columns, B×T ids, after those in ``state``: hidden states B×T×D.
 
         Args:
-            positions: B×T absolute positions, for rows that did not start at column 0.
+            positions: position of the first new column (default: the columns so far), or
+                B×T positions where rows differ.
             mask: what each row may see among the columns from ``first`` on; default
                 causal over all of them.
             first: columns before it belong to no row any more.
         """
-        start = state.length
-        x = self.target_embedder(inputs, start if positions is None else positions)
-        if positions is None and self.config.position == "rotary":
-            positions = torch.arange(start, start + inputs.shape[1], device=inputs.device)
+        start = state.length if positions is None else positions
+        x = self.target_embedder(inputs, start)
+        rotations = None  # what rotary positions need; masks count cache columns instead
+        if self.config.position == "rotary":
+            rotations = start if isinstance(start, Tensor) else start + torch.arange(inputs.shape[1], device=inputs.device)
         mask = Mask.causal() if mask is None else mask
         for layer, cache, memory in zip(self.decoder, state.caches, state.memories, strict=True):
-            x = layer(x, mask, memory, state.memory_mask, positions=positions, cache=cache, first=first)
+            x = layer(x, mask, memory, state.memory_mask, positions=rotations, cache=cache, first=first)
         return self.decoder_norm(x)
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> Tensor:

@@ -1,0 +1,55 @@
+"""A model made ready for decoding: weights in the fastest precision and layout for this machine.
+
+A decoding step multiplies one row, or a few, with every weight matrix. PyTorch's
+``F.linear`` lays the weights out anew in each call or takes a slow path (output
+projection of 10,000 × 256 for one row on two Zen 4 cores: 1,026 µs in float32); oneDNN's
+packed layout, computed once, takes 105 µs in float32 and 74 µs in bf16.
+"""
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from regard.base.device import has_fast_bf16
+from regard.model import Transformer
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weights oneDNN has laid out for few rows; inference only."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
+        self.bias = None if bias is None else bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """…×in to …×out."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+def can_pack(device: torch.device) -> bool:
+    """Whether this build of PyTorch has oneDNN's packed layers."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies it, unless told otherwise."""
+    if precision == "auto":
+        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def pack(model: Transformer, precision: Precision, device: torch.device) -> Transformer:
+    """A copy of ``model`` for inference on ``device``."""
+    model = copy.deepcopy(model).to(device, choose_precision(precision, device)).eval().requires_grad_(False)
+    if can_pack(device):
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.Linear):
+                    setattr(parent, name, PackedLinear(child.weight, child.bias))
+    return model
