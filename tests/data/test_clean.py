@@ -98,7 +98,7 @@ def test_duplicates_keep_the_first_and_other_translations() -> None:
 
 
 def test_sides_are_not_run_together() -> None:
-    pairs = [Pair("a b", "c"), Pair("a", "b c")]
+    pairs = [Pair("ab", "c"), Pair("a", "bc")]
     assert list(clean(pairs, CleanConfig())) == pairs
 
 

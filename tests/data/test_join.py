@@ -66,6 +66,14 @@ def test_unfinished_sentences_are_left_out_where_there_are_others() -> None:
     assert len(list(join(unfinished, JoinConfig(share=1), "en", "de"))) == 40
 
 
+@pytest.mark.parametrize(("length", "count"), [(49, 2), (40, 2), (32, 3)])
+def test_as_many_are_joined_as_fit(length: int, count: int) -> None:
+    pairs = [Pair("a" * (length - 1) + ".", "b.") for _ in range(9)]
+    joined = list(join(pairs, JoinConfig(share=3, max_sentences=6, max_characters=100), "en", "de"))
+    assert max(pair.target.count(".") for pair in joined) == count
+    assert max(len(pair.source) for pair in joined) == count * length + count - 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     lengths=st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80)), min_size=2, max_size=12),

@@ -5,6 +5,7 @@ import json
 import pickle
 import random
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -159,9 +160,20 @@ def test_samples_differ_by_seed_and_only_by_seed(kind: str, unigram: Tokenizer, 
     tokenizer.encode_batch(texts)
     assert tokenizer.sample(texts, alpha=0.2, seed=5) == first
     assert tokenizer.sample(texts, alpha=0.2, seed=5) == first
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda seed: tokenizer.sample(texts, alpha=0.2, seed=seed), [5, 6, 5, 7, 5, 5]))
-    assert [result == first for result in results] == [True, False, True, False, True, True]
+
+
+def test_threads_do_not_disturb_each_others_samples(unigram: Tokenizer) -> None:
+    texts = sentences(20, seed=3)
+    seeds = [1, 2, 3, 4] * 50
+    alone = [unigram.sample(texts, alpha=0.2, seed=seed) for seed in seeds[:4]]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # seconds: threads take turns within a call
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda seed: unigram.sample(texts, alpha=0.2, seed=seed), seeds))
+    finally:
+        sys.setswitchinterval(interval)
+    assert together == alone * 50
 
 
 def test_sampling_from_the_best_few(unigram: Tokenizer) -> None:

@@ -38,6 +38,8 @@ class KeyValueCache:
     def append(self, key: Tensor, value: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         """Write T new columns (B×H×T×K, B×H×T×V) and return all from column ``first`` on.
 
+        What is returned is a view: it changes with the cache. For inference only.
+
         Raises:
             IndexError: the cache is full.
         """
@@ -50,21 +52,33 @@ class KeyValueCache:
         return self._key[:, :, first:stop], self._value[:, :, first:stop]
 
     def select(self, rows: Tensor, first: int = 0) -> None:
-        """Make row i what row ``rows[i]`` was (beams that branch, sentences that finish)."""
+        """Make row i what row ``rows[i]`` was (beams that branch, sentences that finish).
+
+        There are ``len(rows)`` rows afterwards. The columns before ``first`` are not moved:
+        they must not be read any more.
+        """
         filled = slice(first, self.used)
         key, value = self._key[:, :, filled].index_select(0, rows), self._value[:, :, filled].index_select(0, rows)
-        if len(rows) != self.rows:
+        if len(rows) > self.rows:
+            self.add_rows(len(rows) - self.rows)
+        elif len(rows) < self.rows:
             self._key, self._value = self._key[: len(rows)], self._value[: len(rows)]
         self._key[:, :, filled] = key
         self._value[:, :, filled] = value
 
     def add_rows(self, rows: int) -> None:
-        """Append ``rows`` empty rows."""
+        """Append ``rows`` empty rows; what they see of the columns so far is zeros."""
         self._key = torch.cat([self._key, self._key.new_zeros(rows, *self._key.shape[1:])])
         self._value = torch.cat([self._value, self._value.new_zeros(rows, *self._value.shape[1:])])
 
     def make_room(self, first: int, capacity: int) -> None:
-        """Drop the columns before ``first`` and allocate ``capacity`` columns."""
+        """Drop the columns before ``first`` and allocate ``capacity`` columns.
+
+        Raises:
+            ValueError: the columns that stay need more room.
+        """
+        if self.used - first > capacity:
+            raise ValueError(f"{self.used - first} columns are in use, more than a capacity of {capacity}")
         key = self._key.new_zeros(*self._key.shape[:2], capacity, self._key.shape[3])
         value = self._value.new_zeros(*self._value.shape[:2], capacity, self._value.shape[3])
         kept = self.used - first

@@ -20,9 +20,11 @@ _pools: dict[tuple[float, torch.dtype], Tensor] = {}
 def _pool(rate: float, dtype: torch.dtype) -> Tensor:
     """A flat vector of 0 (dropped) and 1/(1-rate) (kept)."""
     if (rate, dtype) not in _pools:
-        generator = torch.Generator().manual_seed(_POOL_SEED)
-        kept = torch.rand(POOL_SIZE, generator=generator) >= rate
-        _pools[rate, dtype] = kept.to(dtype) / (1 - rate)
+        # a tensor made in inference mode could not take part in training later
+        with torch.inference_mode(False):
+            generator = torch.Generator().manual_seed(_POOL_SEED)
+            kept = torch.rand(POOL_SIZE, generator=generator) >= rate
+            _pools[rate, dtype] = kept.to(dtype) / (1 - rate)
     return _pools[rate, dtype]
 
 

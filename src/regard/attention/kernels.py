@@ -7,23 +7,22 @@ thread, batch 8, 8 heads of 64): length 256 in bf16, explicit 23, sdpa 47; lengt
 1024 in fp32, explicit 1607, sdpa 516.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from regard.attention.dropout import Dropout
 from regard.attention.mask import Mask, MaskView
 from regard.attention.reference import reference_attention
 from regard.base.errors import did_you_mean
 
 KernelName = Literal["auto", "reference", "explicit", "sdpa"]
-Drop = Callable[[Tensor], Tensor]
 
 
 def explicit_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: MaskView | None, scale: float, dropout: Drop | None = None
+    query: Tensor, key: Tensor, value: Tensor, mask: MaskView | None, scale: float, dropout: Dropout | None = None
 ) -> Tensor:
     """Two batched products around a softmax; shapes as in :func:`reference_attention`."""
     if mask is None or mask.allows_everything:
@@ -39,12 +38,13 @@ def explicit_attention(
 
 
 def sdpa_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: MaskView | None, scale: float, dropout_rate: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, mask: MaskView | None, scale: float, dropout: Dropout | None = None
 ) -> Tensor:
     """PyTorch's fused kernel; shapes as in :func:`reference_attention`.
 
     A mask in place of ``is_causal`` costs 1.9× on a CPU, hence the special case.
     """
+    dropout_rate = dropout.rate if dropout is not None and dropout.training else 0.0
     if mask is None or mask.allows_everything:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_rate, scale=scale)
     if mask.is_plain_causal:
@@ -68,14 +68,27 @@ EXPLICIT_MAX_KEYS = {torch.bfloat16: 512, torch.float32: 128}
 def which_kernel(
     *, device: str, dtype: torch.dtype, num_queries: int, num_keys: int, training: bool, need_weights: bool = False
 ) -> KernelChoice:
-    """Say which kernel :func:`attend` takes for such a call, and why."""
+    """Say which kernel :func:`attend` takes for such a call, and why not another.
+
+    Args:
+        device: its type, such as ``cpu`` or ``cuda``.
+        dtype: of queries, keys and values.
+        num_queries: T.
+        num_keys: S.
+        training: whether gradients are wanted.
+        need_weights: whether the weights are wanted, as by :meth:`MultiHeadAttention.weights`.
+    """
     if need_weights:
-        return KernelChoice("reference", "the weights were asked for")
+        return KernelChoice("reference", "the weights are wanted, and the other kernels do not return them")
     if dtype == torch.float64:
-        return KernelChoice("explicit", "float64 has no fused kernel worth the name")
-    if device == "cpu" and training and num_keys <= EXPLICIT_MAX_KEYS.get(dtype, 0):
-        return KernelChoice("explicit", f"{num_keys} keys in {dtype} on a CPU: writing the weights out is faster")
-    return KernelChoice("sdpa", "PyTorch's fused kernel never holds the T×S weights")
+        return KernelChoice("explicit", "float64 is for checking: sdpa cannot be differentiated twice")
+    if device == "cpu" and training:
+        most = EXPLICIT_MAX_KEYS.get(dtype, 0)
+        name = str(dtype).removeprefix("torch.")
+        if num_keys <= most:
+            return KernelChoice("explicit", f"faster than sdpa up to {most} keys, training in {name} on a CPU")
+        return KernelChoice("sdpa", f"faster than explicit above {most} keys, training in {name} on a CPU")
+    return KernelChoice("sdpa", f"never holds the {num_queries}×{num_keys} weights, as explicit does")
 
 
 def attend(
@@ -86,8 +99,7 @@ def attend(
     *,
     positions: Tensor | None = None,
     scale: float | None = None,
-    dropout: Drop | None = None,
-    dropout_rate: float = 0.0,
+    dropout: Dropout | None = None,
     kernel: KernelName = "auto",
 ) -> Tensor:
     """Attention over heads: softmax(scale · Q Kᵀ) V.
@@ -100,40 +112,52 @@ def attend(
         positions: T or B×T absolute positions of the queries, for masks that depend
             on them. Default: the last T of S.
         scale: factor on the dot products; default K**-0.5.
-        dropout: applied to the weights by the explicit kernel.
-        dropout_rate: the same rate, for kernels that draw their own masks.
+        dropout: on the weights, while it is in training mode (sdpa takes its rate and
+            draws its own masks).
         kernel: ``auto`` to choose by :func:`which_kernel`.
 
     Returns:
         B×H×T×V. A query that may attend to nothing gets zeros.
 
     Raises:
-        ValueError: shapes that do not fit together, or an unknown kernel.
+        ValueError: shapes that do not fit together, an unknown kernel, or one that
+            cannot do what is asked of it.
     """
     _check_shapes(query, key, value)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     view = None if mask is None else mask.view(num_queries, num_keys, query.device, positions)
+    if view is not None:
+        _check_rows(view, len(query))
     if kernel == "auto":
         kernel = which_kernel(
             device=query.device.type,
             dtype=query.dtype,
             num_queries=num_queries,
             num_keys=num_keys,
-            training=query.requires_grad,
+            training=query.requires_grad or key.requires_grad or value.requires_grad,
         ).kernel  # type: ignore[assignment]
     if kernel == "explicit":
         return explicit_attention(query, key, value, view, scale, dropout)
     if kernel == "sdpa":
-        return sdpa_attention(query, key, value, view, scale, dropout_rate)
+        return sdpa_attention(query, key, value, view, scale, dropout)
     if kernel == "reference":
+        if dropout is not None and dropout.training and dropout.rate:
+            raise ValueError("the reference kernel has no dropout; use explicit or sdpa")
         return reference_attention(query, key, value, view, scale)[0]
     raise ValueError(f"unknown kernel '{kernel}'.{did_you_mean(kernel, ('auto', 'reference', 'explicit', 'sdpa'))}")
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2] or query.shape[:2] != key.shape[:2]:
+    fit = query.dim() == key.dim() == value.dim() == 4 and query.shape[-1] == key.shape[-1]
+    if not fit or key.shape[:3] != value.shape[:3] or query.shape[:2] != key.shape[:2]:
         raise ValueError(
             "attention wants query B×H×T×K, key B×H×S×K and value B×H×S×V, got "
             f"{tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}"
         )
+
+
+def _check_rows(view: MaskView, rows: int) -> None:
+    """A mask of other rows would otherwise be broadcast, or fail deep inside a kernel."""
+    if not view.allows_everything and not view.is_plain_causal and view.boolean().shape[0] not in (1, rows):
+        raise ValueError(f"the mask has {view.boolean().shape[0]} rows, but there are {rows} rows of queries")

@@ -1,16 +1,20 @@
 """Where a token stands: sinusoidal and learned tables at the input, rotations at the scores."""
 
 import math
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+
+from regard.base.errors import ModelError
 
 
 def sinusoidal_table(num_positions: int, d_model: int) -> Tensor:
     """Sines at even and cosines at odd columns (Vaswani et al. 2017, section 3.5).
 
     Returns:
-        ``num_positions``×D in float32, computed in float64.
+        ``num_positions``×D in float64.
     """
     position = torch.arange(num_positions, dtype=torch.float64)[:, None]
     even = torch.arange(0, d_model, 2, dtype=torch.float64)
@@ -18,21 +22,32 @@ def sinusoidal_table(num_positions: int, d_model: int) -> Tensor:
     table = torch.zeros(num_positions, d_model, dtype=torch.float64)
     table[:, 0::2] = torch.sin(angle)
     table[:, 1::2] = torch.cos(angle[:, : d_model // 2])
-    return table.float()
+    return table
 
 
 class SinusoidalPositions(nn.Module):
-    """A fixed table that grows on demand, so that no input is too long for it."""
+    """A fixed table that grows on demand, so that no input is too long for it.
+
+    It is not stored with the weights, and computed anew when the module moves or changes
+    its type: float64 gets all digits, and a detour over bf16 loses none.
+    """
 
     def __init__(self, d_model: int, num_positions: int = 512):
         super().__init__()
         self.d_model = d_model
-        self.num_positions = num_positions
-        self.register_buffer("table", sinusoidal_table(num_positions, d_model), persistent=False)
+        self.register_buffer("table", torch.empty(num_positions, d_model), persistent=False)
+        self.reset()
 
-    def reset(self) -> None:
-        """Compute the table anew, after the module was made without memory."""
-        self.table = sinusoidal_table(self.num_positions, self.d_model).to(self.table)
+    def reset(self, num_positions: int | None = None) -> None:
+        """Compute the table anew, by default with as many positions as before."""
+        table: Tensor = self.table
+        with torch.inference_mode(False):  # it may serve in training later
+            self.table = sinusoidal_table(num_positions or len(table), self.d_model).to(table)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.reset()
+        return self
 
     def forward(self, positions: Tensor) -> Tensor:
         """Return the rows for ``positions`` (any shape of integers), …×D."""
@@ -40,10 +55,8 @@ class SinusoidalPositions(nn.Module):
 
     def slice(self, stop: int, start: int = 0) -> Tensor:
         """Return rows ``start`` to ``stop``, (stop-start)×D."""
-        table: Tensor = self.table
-        if stop > len(table):
-            size = max(stop, 2 * len(table))
-            self.table = sinusoidal_table(size, self.d_model).to(table)
+        if stop > len(self.table):
+            self.reset(max(stop, 2 * len(self.table)))
         return self.table[start:stop]
 
 
@@ -57,18 +70,22 @@ class LearnedPositions(nn.Module):
         nn.init.normal_(self.table, std=d_model**-0.5)
 
     def forward(self, positions: Tensor) -> Tensor:
-        """Return the rows for ``positions``, …×D."""
+        """Return the rows for ``positions``, …×D.
+
+        Raises:
+            ModelError: a position is too high.
+        """
         self._check(int(positions.max()) + 1)
         return self.table[positions]
 
     def slice(self, stop: int, start: int = 0) -> Tensor:
-        """Return rows ``start`` to ``stop``, (stop-start)×D."""
+        """Return rows ``start`` to ``stop``, (stop-start)×D; errors as in :meth:`forward`."""
         self._check(stop)
         return self.table[start:stop]
 
     def _check(self, stop: int) -> None:
         if stop > self.num_positions:
-            raise ValueError(
+            raise ModelError(
                 f"position {stop - 1} asked for, but this model has {self.num_positions} learned positions. "
                 "Split the text, or train with a larger model.max_positions."
             )
@@ -77,7 +94,8 @@ class LearnedPositions(nn.Module):
 class RotaryPositions(nn.Module):
     """Rotate pairs of query and key features by their position (Su et al. 2021, RoFormer, eq. 34).
 
-    Feature i is paired with feature i + K/2 (the layout of LLaMA and GPT-NeoX).
+    Feature i is paired with feature i + K/2 (the layout of LLaMA and GPT-NeoX). The tables
+    grow and are computed anew as those of :class:`SinusoidalPositions`.
     """
 
     def __init__(self, head_dim: int, base: float = 10_000.0, num_positions: int = 512):
@@ -85,29 +103,34 @@ class RotaryPositions(nn.Module):
         if head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, got {head_dim}")
         self.head_dim, self.base = head_dim, base
-        self.num_positions = num_positions
-        cos, sin = self._tables(num_positions)
-        self.register_buffer("cos", cos.to(torch.get_default_dtype()), persistent=False)
-        self.register_buffer("sin", sin.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("cos", torch.empty(num_positions, head_dim), persistent=False)
+        self.register_buffer("sin", torch.empty(num_positions, head_dim), persistent=False)
+        self.reset()
 
-    def _tables(self, num_positions: int) -> tuple[Tensor, Tensor]:
-        frequency = self.base ** (-torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim)
-        angle = torch.arange(num_positions, dtype=torch.float64)[:, None] * frequency
-        angle = torch.cat([angle, angle], dim=-1)
-        return angle.cos(), angle.sin()
+    def reset(self, num_positions: int | None = None) -> None:
+        """Compute the tables anew, by default with as many positions as before."""
+        old: Tensor = self.cos
+        with torch.inference_mode(False):  # they may serve in training later
+            frequency = self.base ** (-torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim)
+            angle = torch.arange(num_positions or len(old), dtype=torch.float64)[:, None] * frequency
+            angle = torch.cat([angle, angle], dim=-1)
+            self.cos, self.sin = angle.cos().to(old), angle.sin().to(old)
 
-    def reset(self, num_positions: int = 0) -> None:
-        """Compute the tables anew, after the module was made without memory or became too short."""
-        cos, sin = self._tables(num_positions or self.num_positions)
-        self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.reset()
+        return self
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Rotate ``x``, B×H×T×K, by ``positions``, T or B×T."""
-        last = int(positions.max()) + 1
-        if last > len(self.cos):
-            self.reset(max(last, 2 * len(self.cos)))
-        cos, sin = self.cos[positions], self.sin[positions]  # (B×)T×K
-        if positions.dim() == 2:
-            cos, sin = cos[:, None], sin[:, None]  # over the heads
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Rotate ``x``, B×H×T×K, by ``positions``, T or B×T; by default 0 to T - 1."""
+        stop = x.shape[2] if positions is None else int(positions.max()) + 1
+        if stop > len(self.cos):
+            self.reset(max(stop, 2 * len(self.cos)))
+        if positions is None:
+            cos, sin = self.cos[:stop], self.sin[:stop]  # T×K
+        else:
+            cos, sin = self.cos[positions], self.sin[positions]  # (B×)T×K
+            if positions.dim() == 2:
+                cos, sin = cos[:, None], sin[:, None]  # over the heads
         first, second = x.chunk(2, dim=-1)
         return x * cos + torch.cat([-second, first], dim=-1) * sin

@@ -4,6 +4,7 @@ An unknown key is an error that names the nearest known one; a value of the wron
 type says which setting it belongs to. ``a.b.c=value`` overrides are YAML values.
 """
 
+import copy
 import dataclasses
 import json
 import os
@@ -99,8 +100,10 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
         return int(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
-    if isinstance(value, bool) and hint is not bool or not isinstance(value, hint):
-        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}.")
+    if (isinstance(value, bool) and hint is not bool) or not isinstance(value, hint):
+        # YAML reads the language code no as false, and 1.10 as a number
+        quote = " Put it in quotes." if hint is str and isinstance(value, bool | int | float) else ""
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}.{quote}")
     return value
 
 
@@ -115,36 +118,81 @@ def to_dict(config: Any) -> Any:
     return str(config) if isinstance(config, Path) else config
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping; ``${NAME}`` is replaced from the environment."""
-    import yaml
+def read_yaml(path: str | Path, *, expand: bool = True) -> dict[str, Any]:
+    """Read a YAML mapping.
 
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}.") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    Args:
+        path: the file.
+        expand: replace ``${NAME}`` from the environment.
+
+    Raises:
+        ConfigError: the file cannot be read, is not UTF-8 or not YAML, holds no mapping or a key twice.
+    """
+    values = _parse_yaml(_read_text(Path(path)), str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of settings at the top.")
-    return expand_environment(values, str(path))
+    return expand_environment(values, str(path)) if expand else values
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    path = Path(path)
+    """Read a JSON object.
+
+    Raises:
+        ConfigError: the file cannot be read, is not UTF-8 or not JSON, or holds no object.
+    """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}.") from error
+        values = json.loads(_read_text(Path(path)))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a JSON object.")
     return values
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: this is not UTF-8 text. Save the file as UTF-8.") from error
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML without its silent trap: of a key given twice the first value would be lost."""
+    import yaml
+
+    seen: set[int] = set()  # an alias leads to a node that was looked at already, or into itself
+
+    def refuse_double_keys(node: Any) -> None:
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            return
+        seen.add(id(node))
+        first_lines: dict[str, int] = {}
+        for item in node.value:
+            key, value = item if isinstance(node, yaml.MappingNode) else (None, item)
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in first_lines and key.value != "<<":
+                    first = first_lines[key.value]
+                    raise ConfigError(f"{where}, line {line}: '{key.value}' was already given in line {first}.")
+                first_lines[key.value] = line
+            refuse_double_keys(value)
+
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        refuse_double_keys(node)
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+    except RecursionError as error:  # an alias inside its own anchor
+        raise ConfigError(f"{where} is not valid YAML: it is nested too deeply.") from error
+    finally:
+        loader.dispose()
 
 
 def expand_environment(value: Any, where: str) -> Any:
@@ -166,22 +214,36 @@ def expand_environment(value: Any, where: str) -> Any:
 
 
 def override(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Return a copy of ``values`` with ``a.b.c=value`` assignments applied (values are YAML)."""
-    import yaml
+    """Return a copy of ``values`` with ``a.b.c=value`` assignments applied (values are YAML; list items by number).
 
-    values = json.loads(json.dumps(values))
+    Raises:
+        ConfigError: an assignment has no ``=``, a value that is not YAML, or a path through something without parts.
+    """
+    values = copy.deepcopy(values)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise ConfigError(f"'{assignment}' is not an override; write section.name=value.")
-        *parents, name = path.strip().lstrip("-").split(".")
+        path = path.strip().lstrip("-")
+        value = _parse_yaml(text, f"the value of '{path}'")
+        *parents, name = path.split(".")
         section: Any = values
-        for parent in parents:
-            section = section[int(parent)] if isinstance(section, list) else section.setdefault(parent, {})
+        for depth, parent in enumerate(parents):
+            key = _key(section, parent, path)
+            if isinstance(section, dict) and section.get(key) is None:
+                section[key] = {}
+            section = section[key]
             if not isinstance(section, dict | list):
-                raise ConfigError(f"cannot override '{path}': '{parent}' is not a section.")
-        if isinstance(section, list):
-            section[int(name)] = yaml.safe_load(text)
-        else:
-            section[name] = yaml.safe_load(text)
+                raise ConfigError(f"cannot override '{path}': '{'.'.join(parents[: depth + 1])}' is not a section.")
+        section[_key(section, name, path)] = value
     return values
+
+
+def _key(section: dict[str, Any] | list[Any], name: str, path: str) -> Any:
+    """Return ``name`` as a key of ``section``: an index where that is a list."""
+    if isinstance(section, dict):
+        return name
+    if not name.isdecimal() or int(name) >= len(section):
+        numbers = f"numbers 0 to {len(section) - 1}" if section else "no items"
+        raise ConfigError(f"cannot override '{path}': '{name}' names an item of a list, which has {numbers}.")
+    return int(name)

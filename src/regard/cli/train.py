@@ -1,22 +1,31 @@
 """``regard train PRESET.yaml [section.name=value …]``."""
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from regard.base.config import from_dict, override, read_yaml
+from regard.base.config import expand_environment, from_dict, override, read_yaml
 from regard.cli.arguments import Positional, parse
+
+if TYPE_CHECKING:
+    from regard.tasks.card import Recipe
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train a model as a preset says; run again, it goes on where it stopped."""
+    """Train a model as a preset says; run again, it goes on where it stopped.
+
+    Ctrl-C writes a checkpoint after the present step and stops; a second one stops at once.
+    """
 
     preset: Positional[Path]
     """YAML file that describes the run."""
     overrides: Positional[tuple[str, ...]] = ()
-    """Settings to change, such as train.steps=2000 or output=runs/mine."""
+    """Settings to change, such as train.steps=2000, data.train.0.weight=3 or output=runs/mine."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,10 +34,30 @@ def main(argv: Sequence[str]) -> int:
     from regard.tasks.preset import Preset
     from regard.tasks.translation_training import train
 
-    values = override(read_yaml(options.preset), options.overrides)
+    written = read_yaml(options.preset, expand=False)
+    values = expand_environment(override(written, options.overrides), str(options.preset))
     preset = from_dict(Preset, values)
-    folder = train(preset, lambda text: print(text, file=sys.stderr, flush=True))
+    speaks = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun starts
+
+    def say(text: str) -> None:
+        if speaks:
+            print(text, file=sys.stderr, flush=True)
+
+    folder = train(preset, say, _recipe(options, written))
     if folder is None:
         return 130
-    print(f"the model is in {folder}")
+    if speaks:
+        print(f"the model is in {folder}")
     return 0
+
+
+def _recipe(options: Options, written: dict[str, Any]) -> "Recipe":
+    """What the model's card tells of this command; the output folder belongs to this machine only."""
+    import yaml
+
+    from regard.tasks.card import Recipe
+
+    overrides = [text for text in options.overrides if not text.lstrip("-").startswith("output=")]
+    path = options.preset.name if options.preset.is_absolute() else str(options.preset)
+    text = yaml.safe_dump(override(written, overrides), sort_keys=False, allow_unicode=True, width=120)
+    return Recipe(shlex.join(["regard", "train", path, *overrides]), text)

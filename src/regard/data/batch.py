@@ -28,10 +28,6 @@ class Batch:
         """Target pieces, padding not counted; what losses are normalised by."""
         return len(self.targets)
 
-    @property
-    def num_source_tokens(self) -> int:
-        return int(self.source_lengths.sum())
-
     def to(self, device: torch.device) -> "Batch":
         """Move to ``device``. The lengths stay: masks are built on the host."""
         if device.type == "cpu":

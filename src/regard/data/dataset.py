@@ -6,9 +6,11 @@ Both directions of a corpus, its language tags and its share of an epoch are vie
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
@@ -20,61 +22,31 @@ from regard.data.tokenizer import Tokenizer
 _CHUNK = 10_000
 
 
-class _RaggedArray:
-    """Sequences of different lengths in one flat, memory-mapped file."""
-
-    def __init__(self, folder: Path, name: str):
-        self.offsets = np.load(folder / f"{name}.offsets.npy", mmap_mode="r")
-        self.values = np.load(folder / f"{name}.values.npy", mmap_mode="r")
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
-
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
-
-class _RaggedWriter:
-    """Appends sequences to a flat file; the header is written when the length is known."""
-
-    def __init__(self, folder: Path, name: str, dtype: type):
-        self.folder, self.name, self.dtype = folder, name, np.dtype(dtype)
-        self.raw = open(folder / f"{name}.raw", "wb")  # noqa: SIM115 - closed in finish()
-        self.lengths: list[np.ndarray] = []
-
-    def write(self, rows: list[np.ndarray]) -> None:
-        self.lengths.append(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
-        for row in rows:
-            self.raw.write(np.asarray(row, dtype=self.dtype).tobytes())
-
-    def finish(self) -> None:
-        self.raw.close()
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate(self.lengths or [np.empty(0, np.int64)]))])
-        np.save(self.folder / f"{self.name}.offsets.npy", offsets.astype(np.int64))
-        path = self.folder / f"{self.name}.raw"
-        values = np.lib.format.open_memmap(
-            self.folder / f"{self.name}.values.npy", mode="w+", dtype=self.dtype, shape=(int(offsets[-1]),)
-        )
-        if len(values):
-            source = np.memmap(path, dtype=self.dtype, mode="r")
-            for start in range(0, len(values), 1 << 24):
-                values[start : start + (1 << 24)] = source[start : start + (1 << 24)]
-        values.flush()
-        path.unlink()
-
-
 class PairStore:
     """One tokenised corpus on disk."""
 
     def __init__(self, folder: str | Path):
+        """Open what :meth:`build` wrote.
+
+        Raises:
+            DataError: it is incomplete or damaged.
+        """
         folder = Path(folder)
-        self.source = _RaggedArray(folder, "source")
-        self.target = _RaggedArray(folder, "target")
-        has_text = (folder / "source_text.values.npy").exists()
-        self.texts = (_RaggedArray(folder, "source_text"), _RaggedArray(folder, "target_text")) if has_text else None
+        try:
+            self.source = _RaggedArray(folder, "source")
+            self.target = _RaggedArray(folder, "target")
+            has_text = (folder / "source_text.values.npy").exists()
+            self.texts = (
+                (_RaggedArray(folder, "source_text"), _RaggedArray(folder, "target_text")) if has_text else None
+            )
+            # stores of earlier versions have no numbers
+            numbers = folder / "numbers.npy"
+            self._numbers = np.load(numbers, mmap_mode="r") if numbers.exists() else None
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"the tokenised corpus {folder} is damaged ({error}). Remove {folder.parent}.") from error
 
     def __len__(self) -> int:
-        return len(self.source.offsets) - 1
+        return len(self.source)
 
     def text(self, index: int, side: int) -> str:
         """The text of one side (0 source, 1 target); kept only where subwords are sampled anew each time."""
@@ -82,20 +54,28 @@ class PairStore:
             raise DataError("this store was built without its text; build it with keep_text=True")
         return self.texts[side][index].tobytes().decode("utf-8")
 
+    def number(self, index: int) -> int | None:
+        """The number that the pair was given to :meth:`build` with; None where it was not kept."""
+        return None if self._numbers is None else int(self._numbers[index])
+
     @classmethod
     def build(
         cls,
         folder: str | Path,
-        pairs: Iterable[Pair],
+        pairs: Iterable[tuple[int, Pair]],
         source_tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
         *,
         max_tokens: int = 0,
         keep_text: bool = False,
     ) -> tuple["PairStore", int]:
-        """Tokenise ``pairs`` into ``folder``, whole or not at all.
+        """Tokenise ``pairs`` into ``folder``, whole or not at all; a chunk of them is in memory at a time.
 
         Args:
+            folder: replaced where it exists.
+            pairs: each with its number in the corpus, by which messages name it.
+            source_tokenizer: of the first side.
+            target_tokenizer: of the second side.
             max_tokens: drop pairs with a longer side; 0 keeps all.
             keep_text: also keep the text, for subword regularisation.
 
@@ -104,39 +84,38 @@ class PairStore:
 
         Raises:
             DataError: nothing was left.
+            RegardError: the disk is full or the folder cannot be written; what was there is as it was.
         """
         too_long = kept = 0
         largest = max(source_tokenizer.vocab_size, target_tokenizer.vocab_size)
         dtype = np.uint16 if largest <= 1 << 16 else np.uint32
         with new_folder(folder) as temporary:
-            names = ["source", "target"] + (["source_text", "target_text"] if keep_text else [])
-            writers = [_RaggedWriter(temporary, n, np.uint8 if n.endswith("text") else dtype) for n in names]
-            for chunk in _chunks(pairs, _CHUNK):
-                sources = source_tokenizer.encode_batch([pair.source for pair in chunk])
-                targets = target_tokenizer.encode_batch([pair.target for pair in chunk])
-                fits = [
-                    i
-                    for i, (s, t) in enumerate(zip(sources, targets, strict=True))
-                    if s and t and (not max_tokens or max(len(s), len(t)) <= max_tokens)
+            with ExitStack() as files:
+                numbers = files.enter_context(_FlatWriter(temporary / "numbers.npy", np.int64))
+                sides = [files.enter_context(_RaggedWriter(temporary, name, dtype)) for name in ("source", "target")]
+                texts = [
+                    files.enter_context(_RaggedWriter(temporary, name, np.uint8))
+                    for name in ("source_text", "target_text")
+                    if keep_text
                 ]
-                too_long += len(chunk) - len(fits)
-                kept += len(fits)
-                writers[0].write([np.asarray(sources[i]) for i in fits])
-                writers[1].write([np.asarray(targets[i]) for i in fits])
-                if keep_text:
-                    writers[2].write([np.frombuffer(chunk[i].source.encode(), np.uint8) for i in fits])
-                    writers[3].write([np.frombuffer(chunk[i].target.encode(), np.uint8) for i in fits])
-            for writer in writers:
-                writer.finish()
+                for chunk in _chunks(pairs, _CHUNK):
+                    rows = (
+                        source_tokenizer.encode_batch([pair.source for _, pair in chunk]),
+                        target_tokenizer.encode_batch([pair.target for _, pair in chunk]),
+                    )
+                    lengths = [(len(s), len(t)) for s, t in zip(*rows, strict=True)]
+                    whole = [i for i, n in enumerate(lengths) if min(n) and (not max_tokens or max(n) <= max_tokens)]
+                    too_long += len(chunk) - len(whole)
+                    kept += len(whole)
+                    numbers.write(np.array([chunk[i][0] for i in whole]))
+                    for side, writer in enumerate(sides):
+                        writer.write([np.asarray(rows[side][i]) for i in whole])
+                    for side, writer in enumerate(texts):
+                        writer.write([np.frombuffer(chunk[i][1][side].encode(), np.uint8) for i in whole])
             if not kept:
-                raise DataError(f"no pair is left to train on ({too_long} were empty or longer than {max_tokens} pieces).")
+                limit = f" or longer than {max_tokens} pieces" if max_tokens else ""
+                raise DataError(f"no pair is left to train on ({too_long} were empty{limit}).")
         return cls(folder), too_long
-
-
-def _chunks(items: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 @dataclass(frozen=True)
@@ -169,3 +148,84 @@ class Part:
     def with_prefix(self, source: np.ndarray) -> np.ndarray:
         """The source pieces behind the prefix."""
         return np.concatenate([np.asarray(self.prefix, dtype=np.int64), source]) if self.prefix else source
+
+
+class _RaggedArray:
+    """Sequences of different lengths in one flat, memory-mapped file."""
+
+    def __init__(self, folder: Path, name: str):
+        self.offsets = np.load(folder / f"{name}.offsets.npy", mmap_mode="r")
+        self.values = np.load(folder / f"{name}.values.npy", mmap_mode="r")
+        if self.offsets[-1] != len(self.values):
+            raise ValueError(f"{name} has {len(self.values)} pieces, not {self.offsets[-1]}")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def lengths(self) -> np.ndarray:
+        return np.asarray(np.diff(self.offsets), dtype=np.int32)
+
+
+class _FlatWriter:
+    """Appends to a one-dimensional ``.npy`` file whose length is not known before the end.
+
+    Written as a file and not through a memory map: on a full disk that would be a bus error.
+    """
+
+    def __init__(self, path: Path, dtype: type):
+        self.dtype, self.count = np.dtype(dtype), 0
+        self.file = open(path, "wb")  # noqa: SIM115 - closed on exit
+        self._write_header()
+
+    def _write_header(self) -> None:
+        # NumPy leaves room in the header for any length, so that it can be written again in place.
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count,)}
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+    def write(self, values: np.ndarray) -> None:
+        self.file.write(np.asarray(values, dtype=self.dtype).tobytes())
+        self.count += len(values)
+
+    def __enter__(self) -> "_FlatWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.file:
+            if kind is None:
+                self.file.seek(0)
+                self._write_header()
+
+
+class _RaggedWriter:
+    """Appends sequences of different lengths."""
+
+    def __init__(self, folder: Path, name: str, dtype: type):
+        self.offsets_path = folder / f"{name}.offsets.npy"
+        self.values = _FlatWriter(folder / f"{name}.values.npy", dtype)
+        self.lengths = [np.zeros(1, dtype=np.int64)]
+
+    def write(self, rows: list[np.ndarray]) -> None:
+        self.lengths.append(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
+        if rows:
+            self.values.write(np.concatenate(rows))
+
+    def __enter__(self) -> "_RaggedWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.values.__exit__(kind, error, trace)
+        if kind is None:
+            np.save(self.offsets_path, np.cumsum(np.concatenate(self.lengths)))
+
+
+def _chunks(items: Iterable[tuple[int, Pair]], size: int) -> Iterator[list[tuple[int, Pair]]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

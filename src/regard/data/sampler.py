@@ -3,7 +3,7 @@
 Short sequences padded to long ones are most of the cost of careless batching (2.4×
 the tokens on Multi30k; 1.01× on the target side here). Batches are made by sorting
 on length and then shuffled; the order of an epoch depends on the seed and the epoch
-only, so that the state of the sampler is two numbers.
+only, so that the state of the sampler is a few numbers.
 """
 
 from collections.abc import Iterator
@@ -29,42 +29,53 @@ class BatchSampler:
         Raises:
             DataError: there is nothing to draw from.
         """
-        if not parts or not any(len(part.store) * part.weight >= 1 for part in parts):
-            raise DataError("there are no training examples to draw batches from.")
+        if not any(sum(_copies(len(part.store), part.weight)) for part in parts):
+            raise DataError("there are no training examples to draw batches from; look at the weights of the corpora.")
         self.parts, self.tokens, self.seed, self.pool = parts, tokens, seed, pool
         self.epoch = 0
         self.position = 0
         self._lengths = [part.lengths() for part in parts]
-        self._batches: list[np.ndarray] | None = None
+        self._planned: tuple[int, list[np.ndarray]] = (-1, [])
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self
 
     def __next__(self) -> np.ndarray:
-        if self._batches is None:
-            self._batches = self.plan(self.epoch)
-        if self.position >= len(self._batches):
+        if self.position >= len(self._batches()):
             self.epoch, self.position = self.epoch + 1, 0
-            self._batches = self.plan(self.epoch)
-        batch = self._batches[self.position]
+        batch = self._batches()[self.position]
         self.position += 1
         return batch
+
+    def _batches(self) -> list[np.ndarray]:
+        """The plan of the present epoch."""
+        if self._planned[0] != self.epoch:
+            self._planned = (self.epoch, self.plan(self.epoch))
+        return self._planned[1]
 
     @property
     def batches_in_epoch(self) -> int:
         """Number of batches in the present epoch."""
-        if self._batches is None:
-            self._batches = self.plan(self.epoch)
-        return len(self._batches)
+        return len(self._batches())
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the data so far; a whole number when the last batch of a pass was drawn."""
+        return self.epoch + self.position / len(self._batches())
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands."""
-        return {"epoch": self.epoch, "position": self.position, "seed": self.seed}
+        return {"epoch": self.epoch, "position": self.position, "seed": self.seed, "batches": len(self._batches())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where another sampler over the same data stood."""
+        """Go to where another sampler over the same data stood.
+
+        With another token budget the epoch has other batches; the same share of it then counts as seen.
+        """
         self.epoch, self.position, self.seed = state["epoch"], state["position"], state["seed"]
-        self._batches = None
+        self._planned = (-1, [])
+        count = len(self._batches())
+        self.position = round(self.position * count / state.get("batches", count))
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """All batches of an epoch, in their order."""
@@ -87,23 +98,27 @@ class BatchSampler:
         return [batches[i] for i in random.permutation(len(batches))]
 
 
-def _draw(count: int, weight: float, random: np.random.Generator) -> np.ndarray:
-    """Indices of ``count`` examples, each ``weight`` times on average and never more than once too often."""
+def _copies(count: int, weight: float) -> tuple[int, int]:
+    """How many of ``count`` examples an epoch takes: all of them so many times, and some once more."""
     whole = int(weight)
-    rest = round((weight - whole) * count)
-    return np.concatenate([np.tile(np.arange(count), whole), random.permutation(count)[:rest]]).astype(np.int64)
+    return whole * count, round((weight - whole) * count)
+
+
+def _draw(count: int, weight: float, random: np.random.Generator) -> np.ndarray:
+    """Indices of ``count`` examples, each ``weight`` times, rounded down or up at random."""
+    _, rest = _copies(count, weight)
+    return np.concatenate([np.tile(np.arange(count), int(weight)), random.permutation(count)[:rest]]).astype(np.int64)
 
 
 def _cuts(sources: np.ndarray, targets: np.ndarray, tokens: int) -> Iterator[slice]:
     """Slices of consecutive examples with at most ``tokens`` target and ``2·tokens`` padded source pieces."""
     start = filled = longest = 0
-    for i in range(len(targets)):
-        length, source = int(targets[i]), int(sources[i])
+    for i, (source, target) in enumerate(zip(sources.tolist(), targets.tolist(), strict=True)):
         too_wide = max(longest, source) * (i - start + 1) > 2 * tokens
-        if i > start and (filled + length > tokens or too_wide):
+        if i > start and (filled + target > tokens or too_wide):
             yield slice(start, i)
             start, filled, longest = i, 0, 0
-        filled += length
+        filled += target
         longest = max(longest, source)
     if start < len(targets):
         yield slice(start, len(targets))

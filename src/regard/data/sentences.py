@@ -224,6 +224,7 @@ def _after_closing(line: str, start: int, match: re.Match[str], rules: Rules) ->
         character = line[place]
         if match["wide"] and character in "\"'":
             # No space tells which sentence a straight quote belongs to: an open one is closed.
+            # Not looked for further back, so that the time stays linear.
             closes = line.count(character, max(start, place - 1000), place) % 2 == 1
         else:
             closes = character in (_WIDE_CLOSING if match["wide"] else rules.closing)

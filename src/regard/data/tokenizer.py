@@ -17,7 +17,6 @@ import io
 import json
 import random
 import re
-import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,8 +51,6 @@ _TRAINING_THREADS = 4
 _TRAINING_CHARACTERS = 2000
 # A thread pool costs about 40 microseconds a call: it pays from a few hundred texts on.
 _PARALLEL_TEXTS = 512
-# The seed of SentencePiece is one for the whole process.
-_SAMPLING_LOCK = threading.Lock()
 
 _FORMAT = "regard-tokenizer-1"
 
@@ -124,7 +121,6 @@ class Tokenizer:
         for tag, index in self._tag_ids.items():
             if not processor.is_control(index):
                 raise ModelError(f"the tag {tag} is not in this SentencePiece model.")
-        self._silent = frozenset({PAD, BOS, EOS, *self._tag_ids.values()})
 
     @classmethod
     def train(cls, texts: Iterable[str], config: TokenizerConfig, tags: Sequence[str] = ()) -> "Tokenizer":
@@ -213,12 +209,11 @@ class Tokenizer:
         if not 0 <= seed < 2**32:
             raise ConfigError(f"seed is {seed}; it must lie in 0 to 2**32 - 1.")
         prepared = [self._prepare(text) for text in texts]
-        # One thread: with more, which text meets which random numbers is left to chance.
-        with _SAMPLING_LOCK:
-            sentencepiece.set_random_generator_seed(seed)
-            return [
-                self._processor.encode(text, enable_sampling=True, alpha=alpha, nbest_size=nbest) for text in prepared
-            ]
+        # The seed is the calling thread's own, and setting it starts anew, only from SentencePiece
+        # 0.2.3 on. A batch call would share the texts among threads, and chance decide which
+        # text meets which random numbers.
+        sentencepiece.set_random_generator_seed(seed)
+        return [self._processor.encode(text, enable_sampling=True, alpha=alpha, nbest_size=nbest) for text in prepared]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ``ids`` on one line; PAD, BOS, EOS and tags are left out, UNK shows as ⁇.
@@ -228,7 +223,8 @@ class Tokenizer:
         Raises:
             IndexError: an id is negative or not below ``vocab_size``.
         """
-        text = self._processor.decode([int(i) for i in ids if i not in self._silent])
+        # Control symbols have no text: SentencePiece leaves them out.
+        text = self._processor.decode([int(i) for i in ids])
         # Where a whole unknown word is spelt in bytes (kind "word"), so is its mark for a space.
         text = _one_line(text.replace("\u2581", " "))
         return text if self.config.segment == "none" else unsegment(text)

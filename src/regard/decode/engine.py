@@ -81,6 +81,7 @@ class TorchEngine:
         self._waiting.append((number, request))
         return number
 
+    @torch.inference_mode()
     def cancel(self, number: int) -> bool:
         """Forget a request; False where it is not known any more."""
         for entry in self._waiting:

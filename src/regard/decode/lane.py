@@ -219,13 +219,14 @@ class Lane:
     def _advance_beams(self, logits: Tensor, log_sum: Tensor) -> None:
         width, eos = self.width, self.config.eos_id
         # 2·width candidates: even if half of them end the sentence, width go on
-        best, pieces = logits.topk(2 * width, dim=-1)  # rows × 2·width
+        count = min(2 * width, logits.shape[-1])
+        best, pieces = logits.topk(count, dim=-1)  # rows × count
         log_probs = best - log_sum[:, None]
         totals = (self.scores[:, None] + log_probs).view(len(self.groups), -1)
-        ranked, places = totals.topk(2 * width, dim=-1)  # groups × 2·width
+        ranked, places = totals.topk(min(2 * width, totals.shape[-1]), dim=-1)  # groups × 2·width
         chosen = pieces.view(len(self.groups), -1).gather(1, places).tolist()
         piece_log_probs = log_probs.view(len(self.groups), -1).gather(1, places).tolist()
-        parents, totals_list = (places // (2 * width)).tolist(), ranked.tolist()
+        parents, totals_list = (places // count).tolist(), ranked.tolist()
         next_rows, next_pieces, next_log_probs, next_scores = [], [], [], []
         for i, group in enumerate(self.groups):
             going: list[tuple[int, int, float, float]] = []

@@ -1,11 +1,16 @@
 """From attention between pieces to links between words."""
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from regard.data.chinese import is_han
+from regard.data.chinese import HAN, KANA
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_UNSPACED = re.compile(f"[{HAN}{KANA}]")
 
 
 @dataclass(frozen=True)
@@ -16,21 +21,37 @@ class Word:
     pieces: range
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """The fewest pieces that make up whole characters: one piece, or the bytes of a character."""
+
+    text: str
+    start: int
+    stop: int
+
+
 def words_of(pieces: Sequence[str]) -> list[Word]:
-    """Group subword pieces into words: a new one starts at ``▁``, and at every Chinese character."""
-    words: list[tuple[str, int, int]] = []
-    for i, piece in enumerate(pieces):
-        text = piece.replace("▁", "")
-        fresh = piece.startswith("▁") or not words or (text != "" and is_han(text[0]))
-        if fresh and words and words[-1][0] == "":  # a lone ▁ belongs to what follows it
-            start = words.pop()[1]
-            words.append((text, start, i + 1))
-        elif fresh:
-            words.append((text, i, i + 1))
+    """Group subword pieces into words.
+
+    A word begins at ``▁``, with a piece of Chinese or kana, and after one. Punctuation around
+    a word stands for itself, within it (9:45, don't) it belongs to it. Every piece is in one word.
+    """
+    groups: list[list[_Unit]] = []
+    for unit in _units(pieces):
+        spaced, text, start = unit.text.startswith("▁"), unit.text.replace("▁", ""), unit.start
+        if groups and not _text(groups[-1]):  # a lone ▁ belongs to what follows it
+            start = groups.pop()[0].start
+            fresh = True
         else:
-            before, start, _ = words[-1]
-            words[-1] = (before + text, start, i + 1)
-    return [Word(text, range(start, stop)) for text, start, stop in words]
+            fresh = not groups or spaced or _breaks(_text(groups[-1]), text)
+        if fresh:
+            groups.append([])
+        groups[-1].append(_Unit(text, start, unit.stop))
+    if len(groups) > 1 and not _text(groups[-1]):  # nothing follows it
+        stop = groups.pop()[0].stop
+        last = groups[-1].pop()
+        groups[-1].append(_Unit(last.text, last.start, stop))
+    return [Word(_text(part), range(part[0].start, part[-1].stop)) for group in groups for part in _split(group)]
 
 
 def word_attention(attention: np.ndarray, source: Sequence[Word], target: Sequence[Word]) -> np.ndarray:
@@ -38,9 +59,11 @@ def word_attention(attention: np.ndarray, source: Sequence[Word], target: Sequen
 
     Args:
         attention: target pieces × source pieces.
+        source: words of the source.
+        target: words of the translation.
 
     Returns:
-        Target words × source words, rows sum to 1.
+        Target words × source words; rows sum to 1, or to 0 where there was no attention.
     """
     table = np.zeros((len(target), len(source)))
     for j, word in enumerate(target):
@@ -51,10 +74,63 @@ def word_attention(attention: np.ndarray, source: Sequence[Word], target: Sequen
 
 
 def links(table: np.ndarray, threshold: float = 0.25) -> list[tuple[int, int]]:
-    """Pairs (source word, target word): for each target word its strongest source word, and every other above the threshold."""
+    """Pairs (source word, target word): the strongest source word of each target word, and every other above the threshold."""
     found = []
     for j, row in enumerate(table):
         for i, weight in enumerate(row):
-            if i == int(row.argmax()) or weight >= threshold:
+            if weight > 0 and (i == int(row.argmax()) or weight >= threshold):
                 found.append((i, j))
     return found
+
+
+def _units(pieces: Sequence[str]) -> Iterator[_Unit]:
+    """Pieces, with the bytes that spell a character put together."""
+    i = 0
+    while i < len(pieces):
+        if not _BYTE.fullmatch(pieces[i]):
+            yield _Unit(pieces[i], i, i + 1)
+            i += 1
+            continue
+        spelled = bytearray()
+        stop = i
+        while stop < len(pieces) and len(spelled) < 4 and (match := _BYTE.fullmatch(pieces[stop])):
+            spelled.append(int(match.group(1), 16))
+            stop += 1
+        length = next((n for n in range(1, len(spelled) + 1) if _decodes(spelled[:n])), 1)
+        yield _Unit(bytes(spelled[:length]).decode("utf-8", errors="replace"), i, i + length)
+        i += length
+
+
+def _decodes(spelled: bytes | bytearray) -> bool:
+    try:
+        spelled.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _breaks(before: str, after: str) -> bool:
+    """Whether a new word begins between two pieces that no space separates."""
+    if not before or not after:
+        return False
+    if _UNSPACED.match(after[0]):
+        return True
+    return bool(_UNSPACED.match(before[-1])) and not _is_punctuation(after)
+
+
+def _split(group: list[_Unit]) -> Iterator[list[_Unit]]:
+    """A word without the punctuation in front of it and behind it, which are words of their own."""
+    start, stop = 0, len(group)
+    while start < stop and _is_punctuation(group[start].text):
+        start += 1
+    while stop > start and _is_punctuation(group[stop - 1].text):
+        stop -= 1
+    yield from (part for part in (group[:start], group[start:stop], group[stop:]) if part)
+
+
+def _is_punctuation(text: str) -> bool:
+    return text != "" and all(unicodedata.category(character).startswith("P") for character in text)
+
+
+def _text(group: list[_Unit]) -> str:
+    return "".join(unit.text for unit in group)

@@ -1,6 +1,6 @@
 """A training run of a translation model, as its YAML preset describes it."""
 
-import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,8 @@ from regard.data.join import JoinConfig
 from regard.data.tokenizer import TokenizerConfig
 from regard.model.config import ModelConfig
 from regard.train.config import TrainConfig
+
+_SIZES = ("source_vocab_size", "target_vocab_size")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class DataConfig:
     subword_alpha: float = 0.0
     """Subword regularisation (Kudo 2018): pieces sampled anew each time with this smoothing, e.g. 0.2; 0 for none."""
 
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ConfigError("train is empty; there is no corpus to train on.")
+        if self.max_tokens < 1:
+            raise ConfigError(f"max_tokens is {self.max_tokens}; it must be at least 1.")
+        if not 0 <= self.subword_alpha <= 1:
+            raise ConfigError(f"subword_alpha is {self.subword_alpha}; it must lie in 0 to 1.")
+
 
 @dataclass(frozen=True)
 class ValidationConfig:
@@ -45,6 +55,17 @@ class ValidationConfig:
     """Beam size of those translations."""
     sentences: int = 200
     """First sentences of each development set and direction to translate; 0 for all."""
+
+    def __post_init__(self) -> None:
+        if self.beam < 1 or self.sentences < 0:
+            raise ConfigError("beam must be at least 1, and sentences cannot be negative.")
+        if not self.translates and (self.beam, self.sentences) != (1, 200):
+            raise ConfigError("beam and sentences have no effect: metrics asks for neither bleu nor chrf.")
+
+    @property
+    def translates(self) -> bool:
+        """Whether the metrics need translations."""
+        return bool({"bleu", "chrf"} & set(self.metrics))
 
 
 @dataclass(frozen=True)
@@ -69,25 +90,41 @@ class Preset:
     """What the model is and may be used for, and what its data demands (licences, attribution): goes into the card."""
 
     def __post_init__(self) -> None:
-        self.model_config(8, 8)  # so that a misspelt model setting is found before the data is read
+        model = self.model_config(8, 8)  # so that a misspelt model setting is found before the data is read
         if not self.tokenizer.joint and self.model.get("tie", "all") == "all":
             raise ConfigError("separate vocabularies cannot be tied three ways; set model.tie to decoder or none.")
         if not self.tokenizer.joint and len(self.directions) > 1:
             raise ConfigError("several directions need one joint vocabulary; set tokenizer.joint to true.")
-        watched = self.train.stopping.metric
-        needed = self.train.stopping.patience or self.train.keep_best
-        if needed and watched not in self.validation.metrics:
-            raise ConfigError(f"train.stopping.metric is '{watched}', which validation.metrics does not measure.")
-        if self.train.validate_every and not self.data.dev:
+        if self.data.subword_alpha and self.tokenizer.kind not in ("unigram", "bpe"):
+            raise ConfigError(f"data.subword_alpha needs a unigram or bpe tokenizer, not '{self.tokenizer.kind}'.")
+        needed = self.data.max_tokens + 2  # with the language tag and the end of sentence
+        if model.position == "learned" and model.max_positions < needed:
+            raise ConfigError(f"model.max_positions is {model.max_positions}; data.max_tokens takes {needed}.")
+        self._check_validation()
+
+    def _check_validation(self) -> None:
+        for corpus in self.data.dev:
+            wanted = {(corpus.source, corpus.target)}
+            if corpus.both_directions:
+                wanted.add((corpus.target, corpus.source))
+            for source, target in wanted - set(self.directions):
+                raise ConfigError(f"data.dev has {source}→{target} ({corpus.name}), which data.train does not.")
+        if not self.train.validate_every:
+            return
+        if not self.data.dev:
             raise ConfigError("validation needs development data: set data.dev, or train.validate_every to 0.")
+        if not self.validation.metrics:
+            raise ConfigError("validation.metrics is empty; name a metric, or set train.validate_every to 0.")
+        watched = self.train.stopping.metric
+        if (self.train.stopping.patience or self.train.keep_best) and watched not in self.validation.metrics:
+            raise ConfigError(f"train.stopping.metric is '{watched}', which validation.metrics does not measure.")
 
     def model_config(self, source_vocab_size: int, target_vocab_size: int) -> ModelConfig:
         """The model's configuration with the sizes of the vocabularies."""
-        sizes = {"source_vocab_size": source_vocab_size, "target_vocab_size": target_vocab_size}
-        for name in sizes:
+        for name in _SIZES:
             if name in self.model:
                 raise ConfigError(f"model.{name} comes from the tokenizer; set tokenizer.vocab_size.")
-        return from_dict(ModelConfig, {**self.model, **sizes}, "model")
+        return _model_config(self.model, source_vocab_size, target_vocab_size)
 
     @property
     def directions(self) -> list[tuple[str, str]]:
@@ -101,8 +138,44 @@ class Preset:
 
     def fingerprint(self) -> dict[str, Any]:
         """What must not change between two stretches of one run: all but the loop, the judging and the folder."""
-        kept = dataclasses.replace(self, train=TrainConfig(steps=1, validate_every=0), validation=ValidationConfig())
-        values = to_dict(kept)
+        values = to_dict(self)
         for name in ("output", "train", "validation", "storage", "description"):
             del values[name]
-        return {**values, "seed": self.train.seed}
+        return {**json.loads(json.dumps(values)), "seed": self.train.seed}
+
+    def changes_since(self, recorded: dict[str, Any]) -> list[str]:
+        """How this preset differs from a recorded :meth:`fingerprint`; empty where a run can go on.
+
+        A setting that only one of the two names counts as its default, so that a run outlives new settings.
+        """
+        try:
+            before = _with_defaults(recorded)
+        except (ConfigError, KeyError, TypeError) as error:
+            return [f"settings of another version: {error}"]
+        return list(_differences("", before, _with_defaults(self.fingerprint())))
+
+
+def _model_config(settings: dict[str, Any], *sizes: int) -> ModelConfig:
+    return from_dict(ModelConfig, {**settings, **dict(zip(_SIZES, sizes, strict=True))}, "model")
+
+
+def _with_defaults(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data": to_dict(from_dict(DataConfig, fingerprint["data"])),
+        "tokenizer": to_dict(from_dict(TokenizerConfig, fingerprint["tokenizer"])),
+        "model": to_dict(_model_config(fingerprint["model"], 8, 8)),
+        "train.seed": fingerprint["seed"],
+    }
+
+
+def _differences(where: str, before: Any, now: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        dot = "." if where else ""
+        return [d for name in now for d in _differences(f"{where}{dot}{name}", before.get(name), now[name])]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [d for i in range(len(now)) for d in _differences(f"{where}.{i}", before[i], now[i])]
+    if before == now:
+        return []
+    if isinstance(before, list) and isinstance(now, list):
+        return [f"{where} had {len(before)} items and has {len(now)}"]
+    return [f"{where} was {before!r} and is {now!r}"]

@@ -7,7 +7,7 @@ or invented: what has no words is copied, symbols around a sentence stay around 
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regard.data.chinese import HAN
 from regard.data.sentences import split_long, split_sentences
@@ -15,6 +15,7 @@ from regard.data.sentences import split_long, split_sentences
 _UNSPACED = frozenset({"zh", "ja"})
 #: Shorter words in capitals are taken for acronyms.
 _SHOUTED_LETTERS = 6
+_KEYCAP = re.compile("[0-9#*]\ufe0f?\u20e3")
 _WIDE_STOP = re.compile("[。！？；：，、）」』”》]$")
 
 
@@ -45,12 +46,13 @@ def take_apart(text: str, language: str) -> list[Segment]:
 
 def cut(segment: Segment, language: str, max_characters: int) -> list[Segment]:
     """Split a segment that is too long for the model at clause ends, else at spaces."""
-    spans = split_long(segment.core, language, max_characters)
-    pieces = [Segment("", span.text, "", span.separator_after, segment.shouted) for span in spans]
+    pieces = [
+        replace(_bare(span.text, span.separator_after), shouted=segment.shouted)
+        for span in split_long(segment.core, language, max_characters)
+    ]
+    pieces[0] = replace(pieces[0], before=segment.before + pieces[0].before)
     last = pieces[-1]
-    pieces[-1] = Segment("", last.core, segment.after, last.separator + segment.separator, segment.shouted)
-    first = pieces[0]
-    pieces[0] = Segment(segment.before, first.core, first.after, first.separator, segment.shouted)
+    pieces[-1] = replace(last, after=last.after + segment.after, separator=last.separator + segment.separator)
     return pieces
 
 
@@ -75,8 +77,9 @@ def put_together(parts: list[tuple[Segment, str]], source: str, target: str) -> 
 
 def _segment(text: str, separator: str) -> Segment:
     start, end = 0, len(text)
-    while start < end and _is_symbol(text[start]):
-        start += 1
+    while start < end and (_is_symbol(text[start]) or _KEYCAP.match(text, start)):
+        keycap = _KEYCAP.match(text, start)
+        start = keycap.end() if keycap else start + 1
     while start < end and text[start].isspace():
         start += 1
     while end > start and _is_symbol(text[end - 1]):
@@ -84,16 +87,27 @@ def _segment(text: str, separator: str) -> Segment:
     while end > start and text[end - 1].isspace():
         end -= 1
     core = text[start:end]
-    if not any(character.isalpha() for character in core):  # numbers, punctuation, emoji: nothing to translate
-        return Segment(text, "", "", separator)
+    if not _has_letters(core):
+        return _bare(text, separator)
     shouted = _is_shouted(core)
     return Segment(text[:start], _calm(core) if shouted else core, text[end:], separator, shouted)
+
+
+def _bare(text: str, separator: str) -> Segment:
+    """A segment without symbols around it; copied where it is numbers and punctuation only."""
+    return Segment("", text, "", separator) if _has_letters(text) else Segment(text, "", "", separator)
+
+
+def _has_letters(text: str) -> bool:
+    return any(character.isalpha() for character in text)
 
 
 def _is_symbol(character: str) -> bool:
     """Emoji, arrows, ornaments, their joiners and modifiers; not letters, digits, punctuation or currency."""
     category = unicodedata.category(character)
-    return category in ("So", "Sk", "Cf", "Cs", "Co", "Cn") or character in "\ufe0e\ufe0f\u20e3" or character == "•"
+    if category in ("So", "Sk", "Cf", "Cs", "Co", "Cn") or character in "\ufe0e\ufe0f\u20e3•":
+        return True
+    return "\u2190" <= character <= "\u21ff"  # some arrows count as mathematics
 
 
 def _is_shouted(core: str) -> bool:

@@ -1,7 +1,8 @@
 """How to train, as a frozen dataclass."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from regard.base.errors import ConfigError
 
@@ -21,6 +22,15 @@ class ScheduleConfig:
     minimum: float = 0.0
     """Where the cosine ends."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.peak < math.inf:
+            raise ConfigError(f"peak is {self.peak}; a learning rate is positive.")
+        _check_range(self, warmup=(0, math.inf), cooldown=(0, math.inf), minimum=(0, self.peak))
+        if self.minimum and self.kind != "cosine":
+            raise ConfigError(f"minimum is where the cosine ends; it has no effect with kind: {self.kind}.")
+        if self.minimum and self.cooldown:
+            raise ConfigError("with cooldown the rate ends at 0, whatever the minimum; set one of the two.")
+
 
 @dataclass(frozen=True)
 class StoppingConfig:
@@ -32,6 +42,11 @@ class StoppingConfig:
     """Validations without improvement before stopping; 0 never stops early."""
     min_delta: float = 0.0
     """Improvement smaller than this does not count."""
+
+    def __post_init__(self) -> None:
+        _check_range(self, patience=(0, math.inf), min_delta=(0, math.inf))
+        if self.min_delta and not self.patience:
+            raise ConfigError("min_delta has no effect without patience.")
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ class TrainConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     threads: int = 0
-    """CPU threads; 0 for all cores this process may use."""
+    """CPU threads of each process; 0 shares all cores between the processes of this machine."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """The learning rate."""
     betas: tuple[float, float] = (0.9, 0.98)
@@ -67,7 +82,7 @@ class TrainConfig:
     clip: float = 1.0
     """Largest gradient norm; 0 for no clipping."""
     ema: float = 0.0
-    """Decay of the exponential moving average of the weights, e.g. 0.999; 0 for none."""
+    """Decay of the exponential moving average of the weights, e.g. 0.999; 0 for none. Validation judges the average."""
     compile: bool = False
     """torch.compile the model (pays on a GPU; measured slower on two CPU cores)."""
     validate_every: int = 1000
@@ -87,24 +102,45 @@ class TrainConfig:
     seed: int = 1
     """Seed of initialisation, order and dropout."""
     tensorboard: bool = True
-    """Write TensorBoard events where the package is installed."""
+    """Write TensorBoard events."""
     wandb: str = ""
     """Weights & Biases project to report to (extra regard[wandb]); empty for none."""
 
     def __post_init__(self) -> None:
+        positive, natural = (1, math.inf), (0, math.inf)
+        _check_range(self, tokens=positive, accumulate=positive, log_every=positive, checkpoint_every=positive)
+        _check_range(self, steps=natural, minutes=natural, epochs=natural, threads=natural, seed=natural)
+        _check_range(self, validate_every=natural, keep_best=natural, weight_decay=natural, clip=natural)
         if not (self.steps or self.minutes or self.epochs):
             raise ConfigError("training needs an end: set steps, minutes or epochs.")
-        if self.tokens < 1 or self.accumulate < 1:
-            raise ConfigError("tokens and accumulate must be at least 1.")
         if (self.schedule.kind == "cosine" or self.schedule.cooldown) and not self.steps:
             raise ConfigError("schedule cosine and cooldown need to know the last step: set steps.")
-        if self.final == "ema" and not self.ema:
-            raise ConfigError("final: ema needs ema, e.g. ema: 0.999.")
-        if self.ema and not 0.0 < self.ema < 1.0:
-            raise ConfigError(f"ema is a decay in (0, 1), got {self.ema}.")
-        if self.final == "average_best" and not self.keep_best:
-            raise ConfigError("final: average_best needs keep_best.")
-        if (self.keep_best or self.stopping.patience) and not self.validate_every:
-            raise ConfigError("keep_best and stopping.patience need validate_every.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas are {self.betas}; both lie in [0, 1).")
+        if not 0 < self.eps < math.inf:
+            raise ConfigError(f"eps is {self.eps}; it must be positive.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing lies in [0, 1), got {self.label_smoothing}.")
+        if not 0.0 <= self.ema < 1.0:
+            raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}.")
+        self._check_final()
+
+    def _check_final(self) -> None:
         if self.keep_last < 1:
             raise ConfigError("keep_last must be at least 1: the newest checkpoint is what a run resumes from.")
+        if (self.keep_best or self.stopping.patience) and not self.validate_every:
+            raise ConfigError("keep_best and stopping.patience need validate_every.")
+        if self.final == "ema" and not self.ema:
+            raise ConfigError("final: ema needs ema, e.g. ema: 0.999.")
+        if self.final == "average_last" and self.keep_last < 2:
+            raise ConfigError("final: average_last needs keep_last of at least 2.")
+        if self.final == "average_best" and not self.keep_best:
+            raise ConfigError("final: average_best needs keep_best.")
+
+
+def _check_range(config: Any, **ranges: tuple[float, float]) -> None:
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        if not (least <= value <= most and math.isfinite(value)):
+            limit = f"at least {least:g}" + (f" and at most {most:g}" if math.isfinite(most) else "")
+            raise ConfigError(f"{name} is {value}; it must be {limit}.")

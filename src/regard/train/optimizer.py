@@ -5,7 +5,8 @@ forward pass), and the optimiser owns the float32 weights they are rounded from
 (Micikevicius et al. 2018). A step moves the masters and rounds them once.
 """
 
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,25 +41,34 @@ class MasterAdamW:
             if parameter is not master:
                 master.grad = None if parameter.grad is None else parameter.grad.float()
                 parameter.grad = None
-        gradients = [m.grad for m in self.masters if m.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        finite = bool(torch.isfinite(norm))
-        if finite:
-            if self.clip and float(norm) > self.clip:
-                torch._foreach_mul_(gradients, self.clip / (float(norm) + 1e-6))
+        norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
+        size = float(norm)
+        if math.isfinite(size):
+            if self.clip and size + 1e-6 > self.clip:  # else clipping would be a pass over memory that multiplies by 1
+                torch.nn.utils.clip_grads_with_norm_(self.masters, self.clip, norm)
             for group in self.adamw.param_groups:
                 group["lr"] = rate
             self.adamw.step()
-            self.publish(self.masters)
+            self._round()
         self.adamw.zero_grad(set_to_none=True)
-        return float(norm)
+        return size
 
     @torch.no_grad()
-    def publish(self, weights: list[Tensor]) -> None:
-        """Copy float32 ``weights`` into the model's parameters."""
-        pairs = [(p, w) for p, w in zip(self.parameters, weights, strict=True) if p is not w]
-        if pairs:
-            torch._foreach_copy_([p for p, _ in pairs], [w for _, w in pairs])
+    def _round(self) -> None:
+        """Round the masters into the parameters, where these are of another precision."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if parameter is not master:
+                parameter.copy_(master)
+
+    @torch.no_grad()
+    def publish(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy ``weights`` into the model's parameters; float32 parameters are the masters themselves."""
+        for name, parameter in self.named_parameters():
+            parameter.copy_(weights[name])
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The model's parameters that are optimised."""
+        return zip(self.names, self.parameters, strict=True)
 
     def weights(self) -> dict[str, Tensor]:
         """The float32 weights by parameter name."""
@@ -77,16 +87,15 @@ class MasterAdamW:
         """Restore masters and moments; tensors are copied, never shared."""
         for name, master in zip(self.names, self.masters, strict=True):
             master.copy_(weights[name])
-            entries: dict[str, Any] = {
-                key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state
-            }
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
+            entries = {key: state[f"{key}.{name}"].to(master.device, copy=True) for key in keys}
             if entries:
                 self.adamw.state[master] = entries
-        self.publish(self.masters)
+        self._round()
 
 
 class MovingAverage:
-    """Exponential moving average of the weights (Polyak and Juditsky 1992), warmed up so that early steps count less."""
+    """Exponential moving average of the weights (Polyak and Juditsky 1992), quicker over the first steps."""
 
     def __init__(self, weights: dict[str, Tensor], decay: float):
         self.decay = decay
@@ -96,4 +105,11 @@ class MovingAverage:
     def update(self, weights: dict[str, Tensor], step: int) -> None:
         """Move towards ``weights`` after optimiser step ``step``."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.values.values()), [weights[name] for name in self.values], 1 - decay)
+        for name, value in self.values.items():
+            value.lerp_(weights[name], 1 - decay)
+
+    @torch.no_grad()
+    def load_state_dict(self, values: dict[str, Tensor]) -> None:
+        """Go on from another's average; tensors are copied, never shared."""
+        for name, value in self.values.items():
+            value.copy_(values[name])

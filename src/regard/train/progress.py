@@ -1,32 +1,54 @@
 """What a person sees of a run, and what is kept of it."""
 
+import importlib.util
 import sys
-import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from regard.base.errors import ConfigError
+from regard.base.files import write_atomic
+from regard.train.config import TrainConfig
+
+
+def check_trackers(config: TrainConfig) -> None:
+    """Find out before any work is done whether the run can be reported as ``config`` wants.
+
+    Raises:
+        ConfigError: the W&B client is not installed.
+    """
+    if config.wandb and importlib.util.find_spec("wandb") is None:
+        raise ConfigError(
+            f"train.wandb is '{config.wandb}', but the W&B client is not installed. "
+            "Install it (pip install 'regard[wandb]'), or remove the setting."
+        )
 
 
 class Reporter:
     """Prints progress (a live line on a terminal, plain lines elsewhere) and feeds the trackers."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool, wandb: str, quiet: bool = False):
+    def __init__(self, folder: Path, config: TrainConfig, *, step: int = 0, quiet: bool = False):
+        """
+        Args:
+            folder: where the trackers keep their files.
+            config: which trackers there are.
+            step: where the run stands; what a killed stretch reported of later steps is forgotten.
+            quiet: say and keep nothing (the processes of a run but the first).
+
+        Raises:
+            ConfigError: a tracker is not installed.
+        """
+        check_trackers(config)
         self.quiet = quiet
         self._live: Any = None
-        self._writers: list[Any] = []
+        self._trackers: list[tuple[str, Callable[[int, dict[str, float]], None], Callable[[], None]]] = []
         if quiet:
             return
-        if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._writers.append(SummaryWriter(str(folder / "tensorboard")))
-            except ImportError:
-                self.say("TensorBoard is not installed; go on without it (pip install 'regard[train]').")
-        self._wandb: Any = None
-        if wandb:
-            import wandb as client
-
-            self._wandb = client.init(project=wandb, dir=str(folder), resume="allow")
+        if config.tensorboard:
+            self._guarded("TensorBoard", lambda: self._start_tensorboard(folder, step))
+        if config.wandb:
+            self._start_wandb(folder, config.wandb)
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -34,12 +56,46 @@ class Reporter:
             self._live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
             self._live.start()
 
+    def _start_tensorboard(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+        def record(step: int, values: dict[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        self._trackers.append(("TensorBoard", record, writer.close))
+
+    def _start_wandb(self, folder: Path, project: str) -> None:
+        import wandb  # pyright: ignore[reportMissingImports] - an extra
+
+        name = folder / "wandb.txt"  # so that the stretches of a run are one run there as well
+        if not name.exists():
+            write_atomic(name, uuid.uuid4().hex)
+        run = wandb.init(project=project, dir=str(folder), id=name.read_text(encoding="utf-8").strip(), resume="allow")
+        self._trackers.append(("W&B", lambda step, values: run.log(values, step=step), run.finish))
+
+    def _guarded(self, name: str, work: Callable[[], None]) -> bool:
+        """Do ``work`` for a tracker; what it cannot write is no reason to end a run of hours."""
+        try:
+            work()
+        except OSError as error:
+            self.say(f"{name} cannot be written ({error}); going on without it.")
+            return False
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Whether :meth:`progress` replaces what it said before."""
+        return self._live is not None
+
     def say(self, text: str) -> None:
         """A line that stays."""
         if self.quiet:
             return
         if self._live is not None:
-            self._live.console.print(text, highlight=False)
+            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -52,57 +108,58 @@ class Reporter:
         if seconds_left:
             text += f"  {share_done:.0%}, {_duration(seconds_left)} left"
         if self._live is not None:
-            self._live.update(text)
+            from rich.text import Text
+
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"))
         else:
             self.say(text)
 
-    def record(self, step: int, values: dict[str, float]) -> None:
-        """Send values to TensorBoard and W&B."""
-        for writer in self._writers:
-            for name, value in values.items():
-                if name != "step":
-                    writer.add_scalar(name, value, step)
-        if not self.quiet and self._wandb is not None:
-            self._wandb.log(values, step=step)
+    def record(self, values: dict[str, float]) -> None:
+        """Send the values of ``values["step"]`` to the trackers."""
+        rest = {name: value for name, value in values.items() if name != "step"}
+        self._trackers = [t for t in self._trackers if self._guarded(t[0], lambda: t[1](int(values["step"]), rest))]  # noqa: B023
 
     def close(self) -> None:
         """Flush and stop."""
         if self._live is not None:
             self._live.stop()
-        for writer in self._writers:
-            writer.close()
-        if not self.quiet and self._wandb is not None:
-            self._wandb.finish()
+            self._live = None
+        for name, _, close in self._trackers:
+            self._guarded(name, close)
+        self._trackers = []
 
 
 def _duration(seconds: float) -> str:
-    return time.strftime("%H:%M:%S" if seconds >= 3600 else "%M:%S", time.gmtime(seconds))
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def draw_curve(history: list[dict[str, float]], path: Path) -> None:
     """Plot loss and validation metrics against minutes of training, as PNG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    trained = [r for r in history if "loss" in r]
-    axis.plot([r["minutes"] for r in trained], [r["loss"] for r in trained], color="#8899aa", label="training loss")
-    checked = [r for r in history if "valid_loss" in r]
-    if checked:
-        axis.plot([r["minutes"] for r in checked], [r["valid_loss"] for r in checked], "o-", color="#1f4e79", label="loss")
-    axis.set_xlabel("minutes of training")
-    axis.set_ylabel("loss, nats a token")
-    names = sorted({n for r in checked for n in r if n.startswith("valid_") and n != "valid_loss"})
-    if names:
-        right = axis.twinx()
-        for name, colour in zip(names, ("#c0504d", "#4f8f4f", "#8064a2", "#b07020"), strict=False):
-            points = [r for r in checked if name in r]
-            values = [r[name] for r in points]
-            right.plot([r["minutes"] for r in points], values, "s--", color=colour, label=name.removeprefix("valid_"))
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    left = figure.subplots()
+    names = dict.fromkeys(name for record in history for name in record if name == "loss" or name.startswith("valid_"))
+    losses = [name for name in names if name in ("loss", "valid_loss")]
+    scores = [name for name in names if name not in losses]
+    right = left.twinx() if scores else left
+    for number, name in enumerate([*losses, *scores]):
+        records = [record for record in history if name in record]
+        (right if name in scores else left).plot(
+            [record["minutes"] for record in records],
+            [record[name] for record in records],
+            "-" if name == "loss" else "o-" if name == "valid_loss" else "s--",
+            color=f"C{number}",
+            markersize=4,
+            label={"loss": "training loss"}.get(name, name.removeprefix("valid_")),
+        )
+    left.set_xlabel("minutes of training")
+    left.set_ylabel("loss, nats a token")
+    if scores:
         right.set_ylabel("score")
         right.legend(loc="center right", frameon=False)
-    axis.legend(loc="upper right", frameon=False)
+    if losses:
+        left.legend(loc="upper right", frameon=False)
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)

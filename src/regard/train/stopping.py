@@ -1,5 +1,6 @@
 """Early stopping, with a state that survives a restart."""
 
+import math
 from typing import Any
 
 from regard.base.errors import ConfigError, did_you_mean
@@ -15,24 +16,27 @@ class EarlyStopping:
         self.best_step = 0
         self.bad = 0
 
-    def update(self, metrics: dict[str, float], step: int) -> bool:
-        """Take in a validation; returns whether it is the best so far.
+    def score(self, metrics: dict[str, float]) -> float:
+        """The watched metric.
 
         Raises:
-            ConfigError: the watched metric is not among ``metrics``.
+            ConfigError: it is not among ``metrics``.
         """
-        if self.config.metric not in metrics:
+        name = self.config.metric
+        if name not in metrics:
             raise ConfigError(
-                f"stopping.metric '{self.config.metric}' is not measured in validation."
-                + did_you_mean(self.config.metric, metrics)
+                f"stopping.metric is '{name}', which validation does not measure.{did_you_mean(name, metrics)}"
             )
-        value = metrics[self.config.metric]
-        gain = 0.0 if self.best is None else (value - self.best if self.higher else self.best - value)
-        if self.best is None or gain > self.config.min_delta:
+        return metrics[name]
+
+    def update(self, metrics: dict[str, float], step: int) -> None:
+        """Take in a validation; a value that is not a number is no improvement."""
+        value = self.score(metrics)
+        best = math.inf * (-1 if self.higher else 1) if self.best is None else self.best
+        if (value - best if self.higher else best - value) > self.config.min_delta:
             self.best, self.best_step, self.bad = value, step, 0
-            return True
-        self.bad += 1
-        return False
+        else:
+            self.bad += 1
 
     @property
     def exhausted(self) -> bool:
@@ -40,7 +44,9 @@ class EarlyStopping:
         return bool(self.config.patience) and self.bad >= self.config.patience
 
     def state_dict(self) -> dict[str, Any]:
+        """The best validation and how many came after it, as JSON values."""
         return {"best": self.best, "best_step": self.best_step, "bad": self.bad}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from another's state."""
         self.best, self.best_step, self.bad = state["best"], state["best_step"], state["bad"]

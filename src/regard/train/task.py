@@ -1,10 +1,34 @@
 """What the trainer must be told to train something: the seam between the loop and a job."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to; the task makes the model folder of it."""
+
+    weights: dict[str, Tensor]
+    """Float32 weights of the model, by name."""
+    chosen: str
+    """Which weights these are, in words."""
+    metrics: dict[str, float]
+    """What validation says of them; empty where it was not asked."""
+    history: list[dict[str, float]]
+    """A record for each progress line and each validation (whose values begin with ``valid_``)."""
+    steps: int
+    """Optimiser steps taken."""
+    tokens: int
+    """Target tokens trained on."""
+    minutes: float
+    """Time spent in steps."""
+    device: str
+    """The hardware's name."""
 
 
 class Task(ABC):
@@ -19,28 +43,32 @@ class Task(ABC):
 
     @abstractmethod
     def batch(self, plan: Any) -> Any:
-        """Turn a plan into tensors; has ``num_tokens`` and ``to(device)``."""
+        """Turn a plan into tensors; has ``num_tokens`` and ``to(device)``. The same plan gives the same batch."""
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The loss summed over ``batch.num_tokens`` tokens, by one call of ``model``."""
 
     @abstractmethod
+    def examples(self, plan: Any) -> Sequence[Any]:
+        """A plan for each single example of ``plan``, to find the one that breaks the training."""
+
+    @abstractmethod
     def describe(self, plan: Any) -> str:
-        """Name the examples of a plan, for the message when a batch breaks the training."""
+        """Name the examples of a plan, so that a person finds them."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Judge ``model`` (in evaluation mode, holding the weights to judge). Must draw no random numbers."""
+        """Judge ``model`` (in evaluation mode, holding the weights to judge); runs in the first process only."""
         return {}
 
     @abstractmethod
-    def save(self, folder: Path, weights: dict[str, Tensor], history: list[dict[str, float]]) -> None:
+    def save(self, folder: Path, outcome: Outcome) -> None:
         """Write the finished model, with everything that using it takes, into the empty ``folder``."""
 
     @property
     @abstractmethod
-    def epoch(self) -> int:
-        """Passes over the data that are complete."""
+    def epochs(self) -> float:
+        """Passes over the data so far; whole when one is complete."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

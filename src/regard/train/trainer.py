@@ -1,9 +1,8 @@
 """The loop: draw → loss → gradients → step → checkpoint, until something says stop."""
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.base.device import choose_device, cpu_count, has_fast_bf16, keep_freed_memory
+from regard.base.device import choose_device, cpu_count, cpu_name, has_fast_bf16, keep_freed_memory
 from regard.base.errors import RegardError
-from regard.base.files import new_folder
+from regard.train.blame import blame
 from regard.train.checkpoint import Checkpoint, CheckpointFolder
 from regard.train.config import TrainConfig
 from regard.train.distributed import Processes
+from regard.train.finish import choose_weights, move_model, write_model
+from regard.train.interruption import Abandoned, Interruption
 from regard.train.optimizer import MasterAdamW, MovingAverage
-from regard.train.progress import Reporter, draw_curve
+from regard.train.progress import Reporter
 from regard.train.schedule import learning_rate
 from regard.train.stopping import EarlyStopping
-from regard.train.task import Task
+from regard.train.task import Outcome, Task
 
 
 class TrainingError(RegardError):
@@ -32,7 +33,14 @@ class Trainer:
     """Trains ``model`` on ``task`` into the folder ``output``."""
 
     def __init__(
-        self, model: nn.Module, task: Task, config: TrainConfig, output: str | Path, *, settings: dict[str, Any] | None = None
+        self,
+        model: nn.Module,
+        task: Task,
+        config: TrainConfig,
+        output: str | Path,
+        *,
+        settings: dict[str, Any] | None = None,
+        processes: Processes | None = None,
     ):
         """
         Args:
@@ -40,12 +48,13 @@ class Trainer:
             task: what to train on and how to judge.
             config: how to train.
             output: becomes the model folder; ``training/`` in it holds the checkpoints.
-            settings: the whole configuration of the run, kept in the checkpoints.
+            settings: what must not change during the run, kept in the checkpoints.
+            processes: the group that this process has already joined.
         """
-        torch.set_num_threads(config.threads or cpu_count())
+        self.processes = processes or Processes(choose_device(config.device))
+        torch.set_num_threads(config.threads or max(1, cpu_count() // self.processes.here))
         torch.set_flush_denormal(True)
         keep_freed_memory()
-        self.processes = Processes(choose_device(config.device))
         self.device = self.processes.device
         self.config, self.task, self.output = config, task, Path(output)
         bf16 = has_fast_bf16(self.device) if config.precision == "auto" else config.precision == "bf16"
@@ -64,7 +73,9 @@ class Trainer:
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
         self.best_scores: dict[int, float] = {}
-        self._interrupted = False
+        self._window: list[dict[str, float]] = []  # the steps since the last progress line
+        self._validated_step = self._saved_step = 0
+        self._interruption = Interruption()
         torch.manual_seed(config.seed + 7919 * self.processes.rank)
 
     # ---- one step
@@ -78,6 +89,7 @@ class Trainer:
         Raises:
             TrainingError: the loss or the gradient is not finite.
         """
+        began = time.perf_counter()
         world, rank = self.processes.world, self.processes.rank
         plans = [self.task.draw() for _ in range(self.config.accumulate * world)][rank::world]
         batches = [self.task.batch(plan) for plan in plans]
@@ -95,17 +107,20 @@ class Trainer:
         rate = learning_rate(self.step_count + 1, self.config.schedule, self.config.steps)
         norm = self.optimizer.step(rate) if math.isfinite(total) else math.nan
         if not math.isfinite(norm):
-            names = "; ".join(self.task.describe(plan) for plan in plans)
+            what = "gradient" if math.isfinite(total) else "loss"
             raise TrainingError(
-                f"step {self.step_count + 1}: the {'gradient' if math.isfinite(total) else 'loss'} is not finite. "
-                f"The batch was: {names}. The last checkpoint is intact in {self.checkpoints.folder}. "
-                "Lower train.schedule.peak, lengthen the warm-up, or look at these lines."
+                f"step {self.step_count + 1}: the {what} is not finite. "
+                f"{blame(self.task, self.model, plans, self.device)} "
+                "Look at these examples, lower train.schedule.peak, or lengthen the warm-up. "
+                f"The checkpoints in {self.checkpoints.folder} are as they were."
             )
         self.step_count += 1
         self.tokens_seen += int(tokens)
         if self.average is not None:
             self.average.update(self.optimizer.weights(), self.step_count)
-        return {"loss": total / tokens, "tokens": tokens, "lr": rate, "grad_norm": norm}
+        seconds = time.perf_counter() - began
+        self.seconds += seconds
+        return {"loss": total / tokens, "tokens": tokens, "lr": rate, "grad_norm": norm, "seconds": seconds}
 
     # ---- the run
 
@@ -113,200 +128,216 @@ class Trainer:
         """Go on from the newest checkpoint, if there is one, to the end; returns the model folder.
 
         Returns None when the run was interrupted; calling it again resumes.
+
+        Raises:
+            TrainingError: the loss is not finite, or the checkpoint does not belong to this run.
+            RegardError: something could not be written.
         """
-        first = self.processes.is_first
-        folder = self.output / "training"
-        reporter = Reporter(folder, tensorboard=self.config.tensorboard, wandb=self.config.wandb, quiet=not first)
-        if self.resume():
-            reporter.say(f"resuming after step {self.step_count} ({self.tokens_seen:,} target tokens)")
         try:
-            with self._signals():
-                self._loop(reporter)
-            if self._interrupted:
-                reporter.say(f"stopped after step {self.step_count}; run the same command again to go on")
-                return None
-            self._finish()
+            self.processes.first(lambda: move_model(self.output))
+            resumed = self.resume()
+            reporter = Reporter(
+                self.checkpoints.folder, self.config, step=self.step_count, quiet=not self.processes.is_first
+            )
+            try:
+                if resumed:
+                    reporter.say(f"resuming after step {self.step_count:,} ({self.tokens_seen:,} target tokens)")
+                with self._interruption.listening():
+                    end = self._loop(reporter)
+                reporter.say(end)
+                if self._interruption.requested:
+                    return None
+                self._finish(reporter)
+            finally:
+                reporter.close()
             return self.output
         finally:
-            reporter.close()
             self.processes.close()
 
-    def _loop(self, reporter: Reporter) -> None:
-        config = self.config
-        window: list[dict[str, float]] = []
-        window_start = time.perf_counter()
-        saved = self.step_count
-        while not self._done():
-            began = time.perf_counter()
-            window.append(self.step())
-            self.seconds += time.perf_counter() - began
+    def _loop(self, reporter: Reporter) -> str:
+        """Train until something says stop, and return what it was."""
+        config, start = self.config, self.step_count
+        while True:
             step = self.step_count
-            if step % config.log_every == 0:
-                now = time.perf_counter()
-                values = self._summary(window, now - window_start)
-                self.history.append(values)
-                reporter.record(step, values)
-                reporter.progress(values, *self._remaining())
-                window, window_start = [], now
-            if config.validate_every and step % config.validate_every == 0:
+            # Here and not after the step: a validation that was given up is made up for when the run goes on.
+            if config.validate_every and step % config.validate_every == 0 and self._validated_step != step:
                 self._validate(reporter)
-                window_start = time.perf_counter()
-            if step % config.checkpoint_every == 0:
+            if step % config.checkpoint_every == 0 and self._saved_step != step:
                 self.save_checkpoint()
-                saved = step
-                window_start = time.perf_counter()
-        if saved != self.step_count:
+            end = self._end()
+            if end:
+                break
+            self._window.append(self.step())
+            regular = self.step_count % config.log_every == 0
+            if regular or reporter.is_live:
+                values = self._summary()
+                reporter.progress(values, *self._remaining())
+                if regular:
+                    self.history.append(values)
+                    reporter.record(values)
+                    self._window = []
+        if self._saved_step != self.step_count:
             self.save_checkpoint()
+        if self._interruption.requested:
+            return f"stopped after step {self.step_count:,}; run the same command again to go on"
+        return f"finished: {end}" if start < self.step_count else f"nothing is left to train: {end}"
 
-    def _done(self) -> bool:
-        config = self.config
-        (interrupted,) = self.processes.sum(float(self._interrupted)) if self.processes.world > 1 else (self._interrupted,)
-        self._interrupted = bool(interrupted)
-        return (
-            self._interrupted
-            or bool(config.steps and self.step_count >= config.steps)
-            or bool(config.minutes and self.processes.sum(self.seconds)[0] >= config.minutes * 60 * self.processes.world)
-            or bool(config.epochs and self.task.epoch >= config.epochs)
-            or self.stopping.exhausted
-        )
+    def _end(self) -> str:
+        """Why to stop here, the same in all processes; empty to go on."""
+        config, world = self.config, self.processes.world
+        requests, seconds = self.processes.sum(float(self._interruption.requested), self.seconds)
+        self._interruption.requested = requests > 0
+        if self._interruption.requested:
+            return "interrupted"
+        if config.steps and self.step_count >= config.steps:
+            return f"all {config.steps:,} steps are taken (train.steps)"
+        if config.minutes and seconds >= config.minutes * 60 * world:
+            return f"{config.minutes:g} minutes have passed (train.minutes)"
+        if config.epochs and self.task.epochs >= config.epochs:
+            return f"the data was seen {config.epochs} times (train.epochs)"
+        if self.stopping.exhausted:
+            stopping = self.stopping
+            best = "none" if stopping.best is None else f"{stopping.best:.4f} at step {stopping.best_step:,}"
+            return f"{config.stopping.metric} has not improved in {stopping.bad} validations (best: {best})"
+        return ""
 
     def _remaining(self) -> tuple[float, float]:
-        shares = [0.0]
-        if self.config.steps:
-            shares.append(self.step_count / self.config.steps)
-        if self.config.minutes:
-            shares.append(self.seconds / 60 / self.config.minutes)
+        """Share of the run that is done and seconds that are left, by the limit that will be met first."""
+        config, shares = self.config, [0.0]
+        if config.steps:
+            shares.append(self.step_count / config.steps)
+        if config.minutes:
+            shares.append(self.seconds / 60 / config.minutes)
+        if config.epochs:
+            shares.append(self.task.epochs / config.epochs)
         share = max(shares)
-        return share, self.seconds * (1 / share - 1) if share else 0.0
+        return share, self.seconds * (1 / share - 1) if 0 < share < 1 else 0.0
 
-    def _summary(self, window: list[dict[str, float]], elapsed: float) -> dict[str, float]:
-        tokens = sum(v["tokens"] for v in window)
+    def _summary(self) -> dict[str, float]:
+        tokens = sum(step["tokens"] for step in self._window)
         return {
             "step": self.step_count,
             "minutes": self.seconds / 60,
-            "epoch": float(self.task.epoch),
-            "loss": sum(v["loss"] * v["tokens"] for v in window) / tokens,
-            "lr": window[-1]["lr"],
-            "grad_norm": window[-1]["grad_norm"],
-            "tokens_per_second": tokens / elapsed,
+            "epoch": self.task.epochs,
+            "loss": sum(step["loss"] * step["tokens"] for step in self._window) / tokens,
+            "lr": self._window[-1]["lr"],
+            "grad_norm": self._window[-1]["grad_norm"],
+            "tokens_per_second": tokens / sum(step["seconds"] for step in self._window),
         }
 
+    # ---- judging
+
     def _validate(self, reporter: Reporter) -> None:
-        with self.evaluating() as model:
-            metrics = self.task.validate(model) if self.processes.is_first else {}
-        metrics = self._broadcast(metrics)
-        values = {"step": self.step_count, "minutes": self.seconds / 60, **{f"valid_{k}": v for k, v in metrics.items()}}
-        self.history.append(values)
-        reporter.record(self.step_count, values)
-        reporter.say(f"step {self.step_count}  validation: " + "  ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
-        self.stopping.update(metrics, self.step_count)
+        metrics = self.processes.first(lambda: self._judge(self._judged_weights()))
+        if metrics is None:
+            return
+        self._validated_step = self.step_count
+        values = {f"valid_{name}": value for name, value in metrics.items()}
+        self.history.append({"step": self.step_count, "minutes": self.seconds / 60, **values})
+        reporter.record(self.history[-1])
+        reporter.say(f"step {self.step_count}  validation: {_show(metrics)}")
+        if self.config.stopping.patience:
+            self.stopping.update(metrics, self.step_count)
         if self.config.keep_best:
-            self._keep_best(metrics[self.config.stopping.metric])
+            self._keep_best(self.stopping.score(metrics))
 
-    def _broadcast(self, metrics: dict[str, float]) -> dict[str, float]:
-        if self.processes.world == 1:
-            return metrics
-        box = [metrics]
-        torch.distributed.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def _keep_best(self, score: float) -> None:
-        ranked = {**self.best_scores, self.step_count: score}
-        order = sorted(ranked, key=lambda s: ranked[s], reverse=self.stopping.higher)
-        self.best_scores = {s: ranked[s] for s in order[: self.config.keep_best]}
-        if self.step_count in self.best_scores and self.processes.is_first:
-            self.checkpoints.save_best(self.step_count, self._judged_weights(), self.best_scores)
+    def _judge(self, weights: dict[str, Tensor]) -> dict[str, float] | None:
+        """What validation says of ``weights``; None when it was given up because the run is to stop."""
+        try:
+            with self.holding(weights) as model, self._interruption.abandonable():
+                return self.task.validate(model)
+        except Abandoned:
+            return None
 
     def _judged_weights(self) -> dict[str, Tensor]:
         return self.optimizer.weights() if self.average is None else self.average.values
 
     @contextmanager
-    def evaluating(self) -> Iterator[nn.Module]:
-        """The model in evaluation mode, holding the moving average where there is one."""
-        rng = torch.get_rng_state()
-        kept = None
-        if self.average is not None:
-            kept = [p.detach().clone() for p in self.optimizer.parameters]
-            with torch.no_grad():
-                torch._foreach_copy_(self.optimizer.parameters, list(self.average.values.values()))
-        self.model.eval()
-        try:
-            with torch.no_grad():
+    def holding(self, weights: dict[str, Tensor]) -> Iterator[nn.Module]:
+        """The model in evaluation mode with other weights; afterwards all is as it was, random numbers included."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad():
+            kept = {name: parameter.clone() for name, parameter in self.optimizer.named_parameters()}
+            self.optimizer.publish(weights)
+            self.model.eval()
+            try:
                 yield self.model
-        finally:
-            if kept is not None:
-                with torch.no_grad():
-                    torch._foreach_copy_(self.optimizer.parameters, kept)
-            torch.set_rng_state(rng)
+            finally:
+                self.optimizer.publish(kept)
 
-    def _finish(self) -> None:
-        if not self.processes.is_first:
-            return
-        config = self.config
-        if config.final == "average_last":
-            weights = self.checkpoints.average(self.checkpoints.steps()[-config.keep_last :])
-        elif config.final == "average_best" and self.best_scores:
-            weights = self.checkpoints.average_best()
-        elif config.final == "ema" and self.average is not None:
-            weights = self.average.values
+    def _keep_best(self, score: float) -> None:
+        ranked = {**self.best_scores, self.step_count: score}
+        order = sorted(ranked, key=lambda s: ranked[s] if self.stopping.higher else -ranked[s], reverse=True)
+        self.best_scores = {s: ranked[s] for s in order[: self.config.keep_best]}
+        if self.step_count in self.best_scores:
+            weights = self._judged_weights()
+            self.processes.first(lambda: self.checkpoints.save_best(self.step_count, weights))
+
+    # ---- the finished model
+
+    def _finish(self, reporter: Reporter) -> None:
+        weights, chosen = choose_weights(
+            self.config,
+            self.step_count,
+            self.optimizer.weights(),
+            None if self.average is None else self.average.values,
+            self.checkpoints,
+            sorted(self.best_scores),
+        )
+        judged = self.config.final == ("last" if self.average is None else "ema")
+        if judged and self._validated_step == self.step_count:
+            newest = next((r for r in reversed(self.history) if any(n.startswith("valid_") for n in r)), {})
+            metrics = {n.removeprefix("valid_"): v for n, v in newest.items() if n.startswith("valid_")}
+        elif self.config.validate_every:
+            metrics = self.processes.first(lambda: self._judge(weights)) or {}
+            reporter.say(f"validation of the model: {_show(metrics)}")
         else:
-            weights = self.optimizer.weights()
-        with new_folder(self.output / ".finished") as temporary:
-            self.task.save(temporary, weights, self.history)
-            draw_curve(self.history, temporary / "curve.png")
-        for file in sorted((self.output / ".finished").iterdir()):
-            file.replace(self.output / file.name)
-        (self.output / ".finished").rmdir()
+            metrics = {}
+        outcome = Outcome(
+            weights,
+            chosen,
+            metrics,
+            self.history,
+            steps=self.step_count,
+            tokens=self.tokens_seen,
+            minutes=self.seconds / 60,
+            device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_name(),
+        )
+
+        self.processes.first(lambda: write_model(self.output, self.task, outcome))
 
     # ---- stopping and going on
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the present step, with a checkpoint; a second Ctrl-C ends it at once."""
-
-        def stop(number: int, frame: object) -> None:
-            if self._interrupted and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._interrupted = True
-
-        earlier: dict[int, Callable[..., Any] | int | None] = {}
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                earlier[number] = signal.signal(number, stop)
-        except ValueError:  # not in the main thread: whoever started the thread handles signals
-            pass
-        try:
-            yield
-        finally:
-            for number, handler in earlier.items():
-                signal.signal(number, handler)
 
     def save_checkpoint(self) -> None:
         """Write everything that :meth:`resume` needs."""
         random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
-        states = {k: self.processes.gather(v) for k, v in random.items()}
-        if self.processes.is_first:
-            tensors = {f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()}
-            if self.average is not None:
-                tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
-            for kind, values in states.items():
-                tensors |= {f"random.{kind}.{rank}": v for rank, v in enumerate(values)}
-            state = {
-                "step": self.step_count,
-                "tokens": self.tokens_seen,
-                "seconds": self.seconds,
-                "stream": self.task.state_dict(),
-                "stopping": self.stopping.state_dict(),
-                "best": {str(k): v for k, v in self.best_scores.items()},
-                "history": self.history,
-                "world": self.processes.world,
-                "settings": self.settings,
-            }
-            checkpoint = Checkpoint(self.optimizer.weights(), tensors, state)
-            self.checkpoints.save(self.step_count, checkpoint, self.config.keep_last)
-        self.processes.wait()
+        tensors = {f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
+        for kind, own in random.items():
+            tensors |= {f"random.{kind}.{rank}": v for rank, v in enumerate(self.processes.gather(own))}
+        state = {
+            "step": self.step_count,
+            "tokens": self.tokens_seen,
+            "seconds": self.seconds,
+            "stream": self.task.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "best": {str(k): v for k, v in self.best_scores.items()},
+            "history": self.history,
+            "window": self._window,
+            "validated": self._validated_step,
+            "world": self.processes.world,
+            "settings": self.settings,
+        }
+
+        def write() -> None:
+            self.checkpoints.save(self.step_count, Checkpoint(self.optimizer.weights(), tensors, state))
+            self.checkpoints.prune(self.config.keep_last, self.config.checkpoint_every, list(self.best_scores))
+
+        self.processes.first(write)
+        self._saved_step = self.step_count
 
     def resume(self) -> bool:
         """Go to where the newest checkpoint stood; False where there is none.
@@ -328,18 +359,25 @@ class Trainer:
             raise TrainingError(f"the checkpoint in {self.output} is of another model; choose another output folder.")
         self.optimizer.load_state_dict(checkpoint.weights, _section(tensors, "optimizer."))
         if self.average is not None:
-            averaged = _section(tensors, "average.") or checkpoint.weights
-            self.average.values = {name: averaged[name].to(self.device).clone() for name in self.average.values}
+            self.average.load_state_dict(_section(tensors, "average.") or checkpoint.weights)
         self.step_count, self.tokens_seen, self.seconds = state["step"], state["tokens"], state["seconds"]
         self.task.load_state_dict(state["stream"])
         self.stopping.load_state_dict(state["stopping"])
         self.best_scores = {int(k): v for k, v in state["best"].items()}
         self.history = state["history"]
+        self._window = state.get("window", [])
+        self._validated_step = state.get("validated", self.step_count)
+        self._saved_step = self.step_count
         torch.set_rng_state(tensors[f"random.cpu.{self.processes.rank}"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors[f"random.cuda.{self.processes.rank}"], self.device)
+        name = f"random.cuda.{self.processes.rank}"
+        if self.device.type == "cuda" and name in tensors:  # a run may move from a CPU to a GPU
+            torch.cuda.set_rng_state(tensors[name], self.device)
         return True
 
 
 def _section(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _show(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
