@@ -143,7 +143,7 @@ def best_settings(theirs: Contender, job: Job, threads: int, quick: bool) -> lis
         tried[setting] = min(timed["seconds"])
 
     for dtype in ("float32", "bfloat16"):
-        for number in {1, threads}:
+        for number in sorted({1, threads}):
             attempt(Setting(dtype, number))
     best = min(tried, key=tried.__getitem__)
     if not quick:
@@ -199,7 +199,16 @@ def measure(
 
 def report(cases: list[dict[str, Any]], default: str) -> str:
     """The table, as Markdown."""
-    header = ["ms a call", "Hugging Face, best", "its setting", "Regard fp32", "×", f"Regard default ({default})", "×", "same output"]
+    header = [
+        "ms a call",
+        "Hugging Face, best",
+        "its setting",
+        "Regard fp32",
+        "×",
+        f"Regard default ({default})",
+        "×",
+        "same output",
+    ]
     rows = []
     for case in cases:
         times, best = case["milliseconds"], case["hugging_face_best"]
@@ -247,7 +256,9 @@ def main(argv: Sequence[str]) -> int:
                 ours.close()
                 theirs.close()
     print(report(cases, default))
-    print(f"\nMedians (lowest–highest) of {1 if options.quick else options.rounds} rounds; × is the median of the ratios.")
+    print(
+        f"\nMedians (lowest–highest) of {1 if options.quick else options.rounds} rounds; × is the median of the ratios."
+    )
     print(f"Largest difference of the logits in fp32: {difference:.1e}.\n\n{harness.describe(machine)}")
     harness.write_json(options.json, {"machine": machine, "logit_difference": difference, "cases": cases})
     return 0

@@ -71,7 +71,7 @@ def prepare_process(threads: int) -> None:
 
 
 def answer(connection: Connection, info: Mapping[str, Any], run: Callable[[Any], Any]) -> None:
-    """Serve a benchmark from within a contender's process: say ``info``, then run the jobs that come until None does."""
+    """Serve a benchmark from a contender's process: say ``info``, then run the jobs that come until None does."""
     connection.send(dict(info))
     while (job := connection.recv()) is not None:
         connection.send(run(job))

@@ -4,11 +4,11 @@
     python benchmarks/training.py --models A --quick         a minute, to see that it works
 
 All train the same post-norm Transformer of the same size (the parameters are counted, and Hugging Face starts from
-Regard's weights with Regard's loss), with the same dropout, label smoothing, Adam and clipping, on the very batches that
-Regard's sampler draws from Multi30k en→de: about 4,096 target tokens, sorted by length. Padding is not counted. Regard
-is timed with all that a training step takes, batching included; the plain loops of its peers get their batches ready
-made. Every process keeps freed memory and flushes denormals, and each Hugging Face contender takes the faster of its
-two attention implementations.
+Regard's weights with Regard's loss), with the same dropout, label smoothing, Adam and clipping, on the very batches
+that Regard's sampler draws from Multi30k en→de: about 4,096 target tokens, sorted by length. Padding is not counted.
+Regard is timed with all that a training step takes, batching included; the plain loops of its peers get their batches
+ready made. Every process keeps freed memory and flushes denormals, and each Hugging Face contender takes the faster of
+its two attention implementations. JoeyNMT has the dropout that the others have, and no other.
 """
 
 import sys
@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import harness
@@ -28,9 +27,9 @@ from regard.base.errors import RegardError
 from regard.cli.arguments import parse
 from regard.data.corpus import CorpusConfig
 from regard.data.tokenizer import TokenizerConfig
-from regard.model import Transformer
+from regard.tasks.preparation import Prepared, prepare
 from regard.tasks.preset import DataConfig, Preset
-from regard.tasks.translation_training import PreparedData, TranslationTask
+from regard.tasks.translation_training import TranslationTask
 from regard.train.config import ScheduleConfig, TrainConfig
 from regard.train.trainer import Trainer
 
@@ -149,7 +148,7 @@ def work(task: TranslationTask, steps: int) -> tuple[int, int]:
     source = target = 0
     for _ in range(steps):
         batch = task.batch(task.draw())
-        source, target = source + batch.num_source_tokens, target + batch.num_tokens
+        source, target = source + int(batch.source_lengths.sum()), target + batch.num_tokens
     return source, target
 
 
@@ -169,7 +168,8 @@ def compare(name: str, options: Options) -> dict[str, Any] | None:
     """Run all contenders on model ``name``."""
     threads = options.threads or cpu_count()
     settings = preset(name, threads)
-    task = PreparedData(settings, say).task()  # made once, here; the contenders find it
+    prepare(settings, say)  # once, here; the contenders find it
+    task = TranslationTask(settings, Prepared.open(settings))
     work(task, WARM_UP)
     wanted = [part.strip().casefold() for part in options.only.split(",") if part.strip()]
     contenders: list[Contender] = []
@@ -207,7 +207,7 @@ def measure(
 ) -> dict[str, Any]:
     """Tokens a second by contender and round, and the peak of the machine."""
     speeds: dict[str, list[float]] = {c.name: [] for c in contenders}
-    shares: dict[str, list[float]] = {c.name: [] for c in contenders}
+    achieved: dict[str, list[float]] = {c.name: [] for c in contenders}
     peaks: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     for number in range(rounds):
         source, target = work(task, steps)
@@ -218,9 +218,11 @@ def measure(
         for contender in turned:
             result = contender.ask(steps)
             if result["tokens"] != target:
-                raise RegardError(f"{contender.name} trained on {result['tokens']} tokens, not on the {target} of the round.")
+                raise RegardError(
+                    f"{contender.name} trained on {result['tokens']} tokens, not on the {target} of the round."
+                )
             speeds[contender.name].append(target / result["seconds"])
-            shares[contender.name].append(flops(name, source, target) / result["seconds"] / 1e9)
+            achieved[contender.name].append(flops(name, source, target) / result["seconds"] / 1e9)
             say(f"{name} round {number + 1}: {contender.name} {speeds[contender.name][-1]:,.0f} tokens/s")
     return {
         "model": name,
@@ -228,7 +230,9 @@ def measure(
         "rounds": rounds,
         "steps": steps,
         "peak_gflops": {dtype: max(values) for dtype, values in peaks.items() if values},
-        "contenders": {c.name: {**c.info, "tokens_per_second": speeds[c.name], "gflops": shares[c.name]} for c in contenders},
+        "contenders": {
+            c.name: {**c.info, "tokens_per_second": speeds[c.name], "gflops": achieved[c.name]} for c in contenders
+        },
     }
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import harness
 import torch
-from peers.marian import load_marian
 from torch import Tensor
 
+from peers.marian import load_marian
 from regard.model.folder import load_model
 
 #: Largest difference of the logits, in fp32, before any timing.

@@ -9,14 +9,15 @@ from typing import Any
 
 import harness
 import torch
-from peers.hugging_face_training import SMOOTHING, WARM_UP
 from torch import Tensor
 
+from peers.hugging_face_training import SMOOTHING, WARM_UP
 from regard.base.device import cpu_count
 from regard.data.batch import Batch
 from regard.model import ModelConfig
+from regard.tasks.preparation import Prepared
 from regard.tasks.preset import Preset
-from regard.tasks.translation_training import PreparedData
+from regard.tasks.translation_training import TranslationTask
 
 #: JoeyNMT wants the unknown piece first and padding second; Regard has them the other way round.
 UNK, PAD, BOS, EOS = 0, 1, 2, 3
@@ -96,7 +97,7 @@ def contender(connection: Connection, preset: Preset, bf16: bool) -> None:
     harness.prepare_process(preset.train.threads or cpu_count())
     from joeynmt.batch import Batch as JoeyBatch
 
-    task = PreparedData(preset, lambda _: None).task()
+    task = TranslationTask(preset, Prepared.open(preset))
     config = preset.train
     torch.manual_seed(config.seed)
     model = build(task.config)

@@ -120,4 +120,5 @@ def load_marian(folder: Path, *, attention: str = "sdpa", dtype: torch.dtype = t
     from transformers import MarianMTModel
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     return MarianMTModel.from_pretrained(folder, attn_implementation=attention, dtype=dtype).eval()

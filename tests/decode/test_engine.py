@@ -137,12 +137,16 @@ def test_rules_are_kept() -> None:
     engine = make_engine(model)
     free = engine.translate([Request(SOURCE, Options(beam=2, max_length=12, min_length=12))])[0][0].ids
     piece = free[0]
-    banned = engine.translate([Request(SOURCE, Options(beam=2, max_length=12, min_length=12, banned=((piece,),)))])[0][0]
+    banned = engine.translate([Request(SOURCE, Options(beam=2, max_length=12, min_length=12, banned=((piece,),)))])[0][
+        0
+    ]
     assert piece not in banned.ids
     pair = (free[0], free[1])
     no_pair = engine.translate([Request(SOURCE, Options(max_length=12, min_length=12, banned=(pair,)))])[0][0].ids
     assert pair not in itertools.pairwise(no_pair)
-    distinct = engine.translate([Request(SOURCE, Options(beam=3, max_length=12, min_length=12, no_repeat_ngram=2))])[0][0]
+    distinct = engine.translate([Request(SOURCE, Options(beam=3, max_length=12, min_length=12, no_repeat_ngram=2))])[0][
+        0
+    ]
     pairs = list(itertools.pairwise(distinct.ids))
     assert len(pairs) == len(set(pairs)) >= 11
     short = engine.translate([Request(SOURCE, Options(beam=3, min_length=6, max_length=9))])[0][0]
@@ -223,7 +227,9 @@ def test_alignment_is_the_cross_attention_of_the_translation(model: Transformer)
     assert found.alignment is not None
     assert found.alignment.shape == (len(found.ids), len(LONGER))
     assert found.alignment.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
-    weights = model.cross_attention(torch.tensor([LONGER]), torch.tensor([len(LONGER)]), torch.tensor([[BOS, *found.ids]]))
+    weights = model.cross_attention(
+        torch.tensor([LONGER]), torch.tensor([len(LONGER)]), torch.tensor([[BOS, *found.ids]])
+    )
     expected = weights[0].mean(0)[: len(found.ids)].detach().numpy()
     assert found.alignment == pytest.approx(expected, abs=1e-5)
 

@@ -85,16 +85,15 @@ def test_the_picture_says_what_it_shows() -> None:
 def test_shades_are_the_weights() -> None:
     root = parsed(alignment_svg(translation(KETTLE), "en", "de"))
     (panel,) = panels(translation(KETTLE))
-    shades = {}
+    shades: list[tuple[float, float]] = []
     for rect in root.iter(f"{SVG}rect"):
-        hint = rect.find(f"{SVG}title")
-        if hint is not None and "←" in (hint.text or ""):
-            shades[hint.text] = float(rect.get("fill-opacity", "nan"))
+        hint = rect.findtext(f"{SVG}title", "")
+        if "←" in hint:
+            shades.append((float(hint.rsplit(" ", 1)[1]), float(rect.get("fill-opacity", "nan"))))
     assert len(shades) == int((panel.weights >= 0.01).sum())
-    by_shade = sorted(shades, key=shades.__getitem__)
-    assert [float(name.rsplit(" ", 1)[1]) for name in by_shade if name] == sorted(
-        float(name.rsplit(" ", 1)[1]) for name in by_shade if name
-    )
+    shades.sort()
+    assert [shade for _, shade in shades] == sorted(shade for _, shade in shades)
+    assert shades[-1][0] == pytest.approx(panel.weights.max(), abs=0.005)
 
 
 def test_it_needs_nothing_from_elsewhere() -> None:

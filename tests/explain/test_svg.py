@@ -11,12 +11,12 @@ from regard.explain.svg import escape, shorten, tag, text_width
 def test_any_text_is_safe(text: str, value: str) -> None:
     element = ElementTree.fromstring(tag("text", escape(text), title=value))
     assert len(element) == 0
-    if text.isprintable() and "\ufffe" <= text <= "\uffff":
+    if text.isprintable():
         assert (element.text or "") == text
 
 
 def test_markup_is_text() -> None:
-    assert escape("<b> & \"c\"\x00\ud800") == "&lt;b&gt; &amp; &quot;c&quot;\ufffd\ufffd"
+    assert escape('<b> & "c"\x00\ud800') == "&lt;b&gt; &amp; &quot;c&quot;\ufffd\ufffd"
 
 
 def test_tags() -> None:

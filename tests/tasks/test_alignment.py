@@ -23,6 +23,7 @@ def texts(pieces: str | list[str]) -> list[str]:
         ("▁ <0xE5> <0x90> <0x83> 了", ["吃", "了"]),
         ("▁a <0xF0> <0x9F> <0x91> <0x8D>", ["a👍"]),
         ("▁a <0xFF> <0xE5>", ["a��"]),  # bytes that spell nothing
+        ("▁a <0x00> <0x0A>", ["a��"]),  # or what cannot be shown
         ("▁", [""]),
         ("▁ ▁ a", ["a"]),
         (". ▁", ["."]),
@@ -51,7 +52,10 @@ def test_attention_is_summed_over_the_source_and_averaged_over_the_target() -> N
     assert word_attention(pieces, source, target) == pytest.approx(np.array([[0.5, 0.5]]))
 
 
-@given(st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=8), st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=8))
+@given(
+    st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=8),
+    st.lists(st.sampled_from(ALPHABET), min_size=1, max_size=8),
+)
 def test_rows_stay_distributions(source: list[str], target: list[str]) -> None:
     attention = np.random.default_rng(len(source)).dirichlet(np.ones(len(source)), size=len(target))
     table = word_attention(attention, words_of(source), words_of(target))

@@ -74,13 +74,13 @@ def test_several_references_are_each_allowed() -> None:
 
 def test_only_the_metrics_asked_for_are_computed() -> None:
     assert list(corpus_scores(GOOD, REFERENCES, "en", metrics=["chrf"])) == ["chrf"]
-    with pytest.raises(ConfigError, match="'chr' is not a metric.*'chrf'"):
+    with pytest.raises(ConfigError, match=r"'chr' is not a metric.*'chrf'"):
         corpus_scores(GOOD, REFERENCES, "en", metrics=["chr"])
 
 
 @pytest.mark.parametrize("references", [REFERENCES[:3], [REFERENCES, REFERENCES[:3]], []])
 def test_counts_must_agree(references: list[str]) -> None:
-    with pytest.raises(DataError, match="4 translations, but [03] references"):
+    with pytest.raises(DataError, match=r"4 translations, but [03] references"):
         corpus_scores(GOOD, references, "en")
     with pytest.raises(DataError, match="nothing to score"):
         corpus_scores([], references, "en")
@@ -106,7 +106,9 @@ def test_equal_systems_do_not_differ() -> None:
 
 def test_the_seed_decides_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     def confidence(seed: int) -> float:
-        return paired_bootstrap(GOOD, POOR, REFERENCES, "en", samples=40, seed=seed, metrics=["chrf"])["chrf"].confidence
+        return paired_bootstrap(GOOD, POOR, REFERENCES, "en", samples=40, seed=seed, metrics=["chrf"])[
+            "chrf"
+        ].confidence
 
     monkeypatch.setenv("SACREBLEU_SEED", "77")
     assert confidence(3) == confidence(3) != confidence(4)

@@ -41,7 +41,9 @@ def test_samples_come_back(text: str, language: str) -> None:
 
 
 CHARACTERS = st.one_of(
-    st.sampled_from(list("aeinrst .,!?\n\t\"'()0123") + ["Mr. ", "。", "！", "北", "京", "👍", "\ufe0f", "\u200d", "•", "→", "1️⃣"]),
+    st.sampled_from(
+        [*"aeinrst .,!?\n\t\"'()0123", "Mr. ", "。", "！", "北", "京", "👍", "\ufe0f", "\u200d", "•", "→", "1️⃣"]
+    ),
     st.characters(exclude_categories=("Cs",)),
 )
 
@@ -116,7 +118,10 @@ def test_shouting_is_shouted_again() -> None:
 
 def test_each_sentence_of_a_line_is_shouted_by_itself() -> None:
     text = "STOP THAT AT ONCE! It is late."
-    assert translated(text, "en", "fr", {"Stop that at once!": "Arrête !", "It is late.": "Il est tard."}) == "ARRÊTE ! Il est tard."
+    assert (
+        translated(text, "en", "fr", {"Stop that at once!": "Arrête !", "It is late.": "Il est tard."})
+        == "ARRÊTE ! Il est tard."
+    )
 
 
 def test_spaces_go_in_chinese_and_come_from_it() -> None:
@@ -149,4 +154,7 @@ def test_very_long_input_is_no_trouble(unit: str) -> None:
     for segment in take_apart(text, "zh"):
         if segment.core:
             segment = replace(segment, before="", after="", separator="", shouted=False)
-            assert "".join(piece.before + piece.core + piece.separator for piece in cut(segment, "zh", 100)) == segment.core
+            assert (
+                "".join(piece.before + piece.core + piece.separator for piece in cut(segment, "zh", 100))
+                == segment.core
+            )

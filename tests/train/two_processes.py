@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from regard.base.errors import RegardError
+from regard.train import finish
 from regard.train.config import StoppingConfig
 from regard.train.distributed import Processes
 from regard.train.trainer import Trainer
@@ -22,6 +23,8 @@ toys = importlib.util.module_from_spec(spec)
 sys.modules["toys"] = toys
 spec.loader.exec_module(toys)
 
+os.fsync = lambda descriptor: None  # type: ignore[assignment]
+finish.draw_curve = lambda history, path: None  # type: ignore[assignment]
 FOLDER = Path(sys.argv[1])
 PROCESSES = Processes(torch.device("cpu"))
 RANK = PROCESSES.rank

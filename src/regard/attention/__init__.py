@@ -9,23 +9,34 @@ S source length (keys) · D model width · H heads · K head width of queries an
 keys · V head width of values · F feed-forward width · N layers · W vocabulary.
 """
 
-from regard.attention.cache import KeyValueCache
-from regard.attention.dropout import Dropout
-from regard.attention.kernels import attend, which_kernel
-from regard.attention.mask import Mask
-from regard.attention.multihead import MultiHeadAttention
-from regard.attention.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
-from regard.attention.reference import reference_attention
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Dropout",
-    "KeyValueCache",
-    "LearnedPositions",
-    "Mask",
-    "MultiHeadAttention",
-    "RotaryPositions",
-    "SinusoidalPositions",
-    "attend",
-    "reference_attention",
-    "which_kernel",
-]
+from regard.base.lazy import lazy
+
+if TYPE_CHECKING:
+    from regard.attention.cache import KeyValueCache as KeyValueCache
+    from regard.attention.dropout import Dropout as Dropout
+    from regard.attention.kernels import attend as attend
+    from regard.attention.kernels import which_kernel as which_kernel
+    from regard.attention.mask import Mask as Mask
+    from regard.attention.multihead import MultiHeadAttention as MultiHeadAttention
+    from regard.attention.positions import LearnedPositions as LearnedPositions
+    from regard.attention.positions import RotaryPositions as RotaryPositions
+    from regard.attention.positions import SinusoidalPositions as SinusoidalPositions
+    from regard.attention.reference import reference_attention as reference_attention
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "Dropout": "dropout",
+        "KeyValueCache": "cache",
+        "LearnedPositions": "positions",
+        "Mask": "mask",
+        "MultiHeadAttention": "multihead",
+        "RotaryPositions": "positions",
+        "SinusoidalPositions": "positions",
+        "attend": "kernels",
+        "reference_attention": "reference",
+        "which_kernel": "kernels",
+    },
+)

@@ -18,7 +18,15 @@ class KeyValueCache:
 
     @classmethod
     def empty(
-        cls, rows: int, num_heads: int, capacity: int, head_dim: int, value_dim: int, *, dtype: torch.dtype, device: torch.device
+        cls,
+        rows: int,
+        num_heads: int,
+        capacity: int,
+        head_dim: int,
+        value_dim: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> "KeyValueCache":
         """Allocate room for ``capacity`` columns."""
         # zeros, not empty: a masked column takes part in 0 × value, and 0 × NaN is NaN

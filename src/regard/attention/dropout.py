@@ -8,6 +8,10 @@ The pool depends on the rate and dtype only and the offsets come from PyTorch's
 generator: saving that generator's state is enough to resume bit for bit.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +19,17 @@ from torch.nn import functional as F
 POOL_SIZE = 1 << 24
 _POOL_SEED = 20170612
 _pools: dict[tuple[float, torch.dtype], Tensor] = {}
+_local = threading.local()
+
+
+@contextmanager
+def offsets_from(seed: int) -> Iterator[None]:
+    """Draw this thread's offsets from a generator of its own, so that threads do not race for numbers."""
+    _local.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _local.generator = None
 
 
 def _pool(rate: float, dtype: torch.dtype) -> Tensor:
@@ -32,7 +47,8 @@ def dropout_mask(like: Tensor, rate: float) -> Tensor | None:
     """A mask in the shape of ``like`` from the pool; None where the pool cannot serve it."""
     if like.device.type != "cpu" or like.numel() > POOL_SIZE // 2:
         return None
-    offset = int(torch.randint(POOL_SIZE - like.numel(), ()))
+    generator = getattr(_local, "generator", None)
+    offset = int(torch.randint(POOL_SIZE - like.numel(), (), generator=generator))
     return _pool(rate, like.dtype)[offset : offset + like.numel()].view(like.shape)
 
 

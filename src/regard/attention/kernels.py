@@ -124,7 +124,7 @@ def attend(
             cannot do what is asked of it.
     """
     _check_shapes(query, key, value)
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    factor: float = query.shape[-1] ** -0.5 if scale is None else scale
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     view = None if mask is None else mask.view(num_queries, num_keys, query.device, positions)
     if view is not None:
@@ -135,16 +135,16 @@ def attend(
             dtype=query.dtype,
             num_queries=num_queries,
             num_keys=num_keys,
-            training=query.requires_grad or key.requires_grad or value.requires_grad,
+            training=torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
         ).kernel  # type: ignore[assignment]
     if kernel == "explicit":
-        return explicit_attention(query, key, value, view, scale, dropout)
+        return explicit_attention(query, key, value, view, factor, dropout)
     if kernel == "sdpa":
-        return sdpa_attention(query, key, value, view, scale, dropout)
+        return sdpa_attention(query, key, value, view, factor, dropout)
     if kernel == "reference":
         if dropout is not None and dropout.training and dropout.rate:
             raise ValueError("the reference kernel has no dropout; use explicit or sdpa")
-        return reference_attention(query, key, value, view, scale)[0]
+        return reference_attention(query, key, value, view, factor)[0]
     raise ValueError(f"unknown kernel '{kernel}'.{did_you_mean(kernel, ('auto', 'reference', 'explicit', 'sdpa'))}")
 
 

@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-
 #: Views that a mask remembers; the layers of one model ask for one or two different ones.
 _REMEMBERED_VIEWS = 4
 
@@ -51,7 +50,9 @@ class Mask(ABC):
         """
         return False
 
-    def view(self, num_queries: int, num_keys: int, device: torch.device, positions: Tensor | None = None) -> "MaskView":
+    def view(
+        self, num_queries: int, num_keys: int, device: torch.device, positions: Tensor | None = None
+    ) -> "MaskView":
         """Evaluate for ``num_queries`` against ``num_keys``; remembered, since every layer asks the same.
 
         Args:

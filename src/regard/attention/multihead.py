@@ -19,13 +19,16 @@ def joint_linear(x: Tensor, layers: Sequence[nn.Module]) -> tuple[Tensor, ...]:
 
     One product of three times the width runs closer to the machine's peak than three, and
     needs one product each for its two gradients. Layers that are not plain ``nn.Linear``s
-    (adapted, packed) are called one by one.
+    (adapted, packed), of which only some have biases, or that somebody watches, are called
+    one by one.
     """
-    if not x.requires_grad or any(type(layer) is not nn.Linear for layer in layers):
+    if not x.requires_grad or any(type(layer) is not nn.Linear or layer._forward_hooks for layer in layers):
         return tuple(layer(x) for layer in layers)
-    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-    bias = None if any(b is None for b in biases) else torch.cat(biases)
-    return F.linear(x, torch.cat(weights), bias).split([len(w) for w in weights], dim=-1)
+    weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers if layer.bias is not None]
+    if biases and len(biases) < len(layers):
+        return tuple(layer(x) for layer in layers)
+    bias = torch.cat(biases) if biases else None  # type: ignore[arg-type]
+    return F.linear(x, torch.cat(weights), bias).split([len(w) for w in weights], dim=-1)  # type: ignore[arg-type]
 
 
 class MultiHeadAttention(nn.Module):
@@ -54,7 +57,8 @@ class MultiHeadAttention(nn.Module):
             value_dim: V, width of a head's values; default K.
             bias: whether the four projections have biases.
             dropout: rate on the attention weights.
-            rotary: rotates queries and keys by their positions (shared between layers).
+            rotary: rotates queries and keys of self-attention by their positions (shared
+                between layers).
 
         Raises:
             ValueError: D is not a multiple of H and no ``head_dim`` was given.
@@ -101,28 +105,56 @@ class MultiHeadAttention(nn.Module):
             memory: keys and values of :meth:`project_memory`. It may have fewer rows
                 than ``x``: each of its rows then serves B / rows consecutive rows of
                 ``x`` (the beams of one sentence).
-            mask: which keys each query may attend to.
-            positions: T or B×T absolute positions of ``x``; needed by rotary positions
-                and by masks when queries do not stand at the end of the keys.
+            mask: which keys each query may attend to. It counts keys as they lie in the
+                cache from ``first`` on, and the T queries as the last of them.
+            positions: T or B×T positions of ``x`` for rotary positions, in self-attention;
+                default 0 to T - 1.
             cache: keys and values of earlier steps; those of ``x`` are appended.
             first: first cache column to read.
 
         Returns:
             B×T×D.
+
+        Raises:
+            ValueError: a cache together with a memory, or a memory whose rows do not divide B.
         """
         query, key, value = self._project(x, memory, positions, cache, first)
-        dropout = self.dropout if self.training and self.dropout.rate else None
         output = attend(
-            query, key, value, mask, dropout=dropout, dropout_rate=self.dropout.rate if dropout else 0.0
+            query, key, value, mask, positions=self._mask_positions(x, query, key, mask), dropout=self.dropout
         )  # B×H×T×V
         return self.out(output.transpose(1, 2).reshape(*x.shape[:2], -1))
 
-    def weights(self, x: Tensor, memory: tuple[Tensor, Tensor] | None = None, mask: Mask | None = None) -> Tensor:
-        """The weights that :meth:`forward` uses on these inputs, B×H×T×S, from the reference kernel."""
-        positions = torch.arange(x.shape[1], device=x.device)
+    def weights(
+        self,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor] | None = None,
+        mask: Mask | None = None,
+        *,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """The weights that :meth:`forward` uses on these inputs, before dropout: B×H×T×S.
+
+        They come from the reference kernel.
+        """
         query, key, value = self._project(x, memory, positions, None, 0)
-        view = None if mask is None else mask.view(query.shape[2], key.shape[2], query.device)
-        return reference_attention(query, key, value, view, self.head_dim**-0.5)[1]
+        view = None
+        if mask is not None:
+            mask_positions = self._mask_positions(x, query, key, mask)
+            view = mask.view(query.shape[2], key.shape[2], query.device, mask_positions)
+        weights = reference_attention(query, key, value, view, self.head_dim**-0.5)[1]
+        if len(key) == len(x):
+            return weights
+        # rows×H×(beams·T)×S to (rows·beams)×H×T×S
+        return weights.unflatten(2, (-1, x.shape[1])).transpose(1, 2).flatten(0, 1)
+
+    @staticmethod
+    def _mask_positions(x: Tensor, query: Tensor, key: Tensor, mask: Mask | None) -> Tensor | None:
+        """Where the queries stand, if not at the end: those of rows that share a memory stand side by side."""
+        if mask is None or not mask.looks_at_queries or len(query) == len(x):
+            return None
+        num_queries, num_keys = x.shape[1], key.shape[2]
+        last = torch.arange(num_keys - num_queries, num_keys, device=x.device)
+        return last.repeat(len(x) // len(query))
 
     def _project(
         self,
@@ -133,18 +165,20 @@ class MultiHeadAttention(nn.Module):
         first: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         if memory is not None:
-            query, (key, value) = self._heads(self.query(x)), memory
-            if len(key) != len(query):  # beams of one sentence become queries of one row
-                query = query.reshape(len(key), -1, self.num_heads, self.head_dim).transpose(1, 2)
-            return query, key, value
+            if cache is not None:
+                raise ValueError("a memory is attended to as a whole: give a memory or a cache, not both")
+            query, (key, value) = self.query(x), memory
+            if len(key) != len(x):  # the rows that share a memory become queries of one row
+                if not len(key) or len(x) % len(key):
+                    raise ValueError(f"{len(x)} rows cannot share a memory of {len(key)} rows evenly")
+                query = query.reshape(len(key), -1, query.shape[-1])
+            return self._heads(query), key, value
         if self.joint is None:
             query, key, value = map(self._heads, joint_linear(x, (self.query, self.key, self.value)))
         else:
             width = self.num_heads * self.head_dim
             query, key, value = map(self._heads, self.joint(x).tensor_split((width, 2 * width), dim=-1))
         if self.rotary is not None:
-            if positions is None:
-                positions = torch.arange(x.shape[1], device=x.device)
             query, key = self.rotary(query, positions), self.rotary(key, positions)
         if cache is not None:
             key, value = cache.append(key, value, first)

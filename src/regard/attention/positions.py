@@ -38,11 +38,12 @@ class SinusoidalPositions(nn.Module):
         self.register_buffer("table", torch.empty(num_positions, d_model), persistent=False)
         self.reset()
 
-    def reset(self, num_positions: int | None = None) -> None:
-        """Compute the table anew, by default with as many positions as before."""
-        table: Tensor = self.table
+    def reset(self, num_positions: int | None = None) -> Tensor:
+        """Compute the table anew, by default with as many positions as before, and return it."""
         with torch.inference_mode(False):  # it may serve in training later
-            self.table = sinusoidal_table(num_positions or len(table), self.d_model).to(table)
+            table = sinusoidal_table(num_positions or len(self.table), self.d_model).to(self.table)
+        self.table = table
+        return table
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
@@ -55,9 +56,10 @@ class SinusoidalPositions(nn.Module):
 
     def slice(self, stop: int, start: int = 0) -> Tensor:
         """Return rows ``start`` to ``stop``, (stop-start)×D."""
-        if stop > len(self.table):
-            self.reset(max(stop, 2 * len(self.table)))
-        return self.table[start:stop]
+        table: Tensor = self.table  # not read twice: another thread may be growing it, too
+        if stop > len(table):
+            table = self.reset(max(stop, 2 * len(table)))
+        return table[start:stop]
 
 
 class LearnedPositions(nn.Module):
@@ -107,14 +109,16 @@ class RotaryPositions(nn.Module):
         self.register_buffer("sin", torch.empty(num_positions, head_dim), persistent=False)
         self.reset()
 
-    def reset(self, num_positions: int | None = None) -> None:
-        """Compute the tables anew, by default with as many positions as before."""
+    def reset(self, num_positions: int | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the tables anew, by default with as many positions as before, and return them."""
         old: Tensor = self.cos
         with torch.inference_mode(False):  # they may serve in training later
             frequency = self.base ** (-torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim)
             angle = torch.arange(num_positions or len(old), dtype=torch.float64)[:, None] * frequency
             angle = torch.cat([angle, angle], dim=-1)
-            self.cos, self.sin = angle.cos().to(old), angle.sin().to(old)
+            cos, sin = angle.cos().to(old), angle.sin().to(old)
+        self.cos, self.sin = cos, sin
+        return cos, sin
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
@@ -124,12 +128,13 @@ class RotaryPositions(nn.Module):
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         """Rotate ``x``, B×H×T×K, by ``positions``, T or B×T; by default 0 to T - 1."""
         stop = x.shape[2] if positions is None else int(positions.max()) + 1
-        if stop > len(self.cos):
-            self.reset(max(stop, 2 * len(self.cos)))
+        cos, sin = self.cos, self.sin  # not read twice: another thread may be growing them, too
+        if stop > min(len(cos), len(sin)):
+            cos, sin = self.reset(max(stop, 2 * len(cos)))
         if positions is None:
-            cos, sin = self.cos[:stop], self.sin[:stop]  # T×K
+            cos, sin = cos[:stop], sin[:stop]  # T×K
         else:
-            cos, sin = self.cos[positions], self.sin[positions]  # (B×)T×K
+            cos, sin = cos[positions], sin[positions]  # (B×)T×K
             if positions.dim() == 2:
                 cos, sin = cos[:, None], sin[:, None]  # over the heads
         first, second = x.chunk(2, dim=-1)

@@ -60,7 +60,9 @@ def choose_device(name: str = "auto") -> "torch.device":
     except RuntimeError as error:
         raise ConfigError(f"'{name}' is not a device. Use auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but PyTorch finds no GPU. Use --device cpu, or see regard doctor.")
+        raise ConfigError(
+            "device 'cuda' was asked for, but PyTorch finds no GPU. Use --device cpu, or see regard doctor."
+        )
     return device
 
 

@@ -128,7 +128,8 @@ def read_as_many(path: Path, count: int, other: str) -> list[str]:
     lines = list(read_lines(path))
     if len(lines) != count:
         raise DataError(
-            f"{path} has {len(lines):,} lines, but {other} has {count:,} sentences; line n of one must belong to line n of the other."
+            f"{path} has {len(lines):,} lines, but {other} has {count:,} sentences; "
+            "line n of one must belong to line n of the other."
         )
     return lines
 
@@ -154,7 +155,10 @@ def as_text(options: Options, run: Run, scores: "dict[str, Score]") -> str:
     lines = [f"{options.source} → {options.target}, {count:,} sentences", ""]
     lines += [f"{NAMES[name]:<5} {score.score:7.2f}  {score.signature}" for name, score in scores.items()]
     seconds = max(run.seconds, 1e-9)
-    lines += ["", f"{run.seconds:.1f} s: {count / seconds:,.1f} sentences/s, {run.pieces / seconds:,.0f} target pieces/s"]
+    lines += [
+        "",
+        f"{run.seconds:.1f} s: {count / seconds:,.1f} sentences/s, {run.pieces / seconds:,.0f} target pieces/s",
+    ]
     return "\n".join(lines)
 
 
@@ -163,13 +167,13 @@ def comparison_text(baseline: Path, comparisons: "dict[str, Comparison]", sample
     from regard.tasks.evaluation import NAMES
 
     rows = ["", f"against {baseline} (paired bootstrap, {samples:,} samples, seed {seed})", ""]
-    rows.append(f"{'':<5} {'system':>15} {'baseline':>15} {'difference':>11} {'p':>7}")
+    rows.append(f"{'':<5} {'system':>16} {'baseline':>16} {'difference':>11} {'p':>7}")
     for name, found in comparisons.items():
         better = (found.difference > 0) != (name == "ter")
         verdict = "no significant difference" if found.p_value >= 0.05 else "better" if better else "worse"
         rows.append(
-            f"{NAMES[name]:<5} {found.score:>8.2f} ± {found.confidence:4.2f} "
-            f"{found.baseline:>8.2f} ± {found.baseline_confidence:4.2f} "
+            f"{NAMES[name]:<5} {found.score:>8.2f} ± {found.confidence:5.2f} "
+            f"{found.baseline:>8.2f} ± {found.baseline_confidence:5.2f} "
             f"{found.difference:>+11.2f} {found.p_value:>7.3f}  {verdict}"
         )
     rows += ["", "± is half the 95% interval; of TER less is better."]

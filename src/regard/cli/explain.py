@@ -70,7 +70,7 @@ def as_text(translation: "Translation", found: "list[Panel]") -> str:
             strongest.setdefault(j, []).append(i)
         width = max((cell_len(word) for word in panel.target), default=0)
         for j, word in enumerate(panel.target):
-            seen = sorted(strongest.get(j, []), key=lambda i: -panel.weights[j, i])  # noqa: B023
+            seen = sorted(strongest.get(j, []), key=lambda i: -panel.weights[j, i])
             shown = ", ".join(f"{panel.source[i]} {panel.weights[j, i]:.2f}" for i in seen)
             lines.append(f"  {word}{' ' * (width - cell_len(word))}  {panel.probabilities[j]:4.0%}  ← {shown}")
     return "\n".join(lines)

@@ -28,13 +28,13 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
     if path is None or str(path) == "-":
         yield sys.stdout
         return
-    path = path.resolve()
     if path.exists() and not path.is_file():
         if path.is_dir():
             raise explain_write_error(path, IsADirectoryError(0, "it is a folder"))
         with open(path, "w", encoding="utf-8", newline="\n") as stream:  # /dev/null must not be renamed over
             yield stream
         return
+    path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)

@@ -73,7 +73,9 @@ def main(argv: Sequence[str]) -> int:
             for translation in translator.translate(lines, options.source, options.target, **search):
                 number += 1
                 if not translation.finished:
-                    warn(f"line {number}: the translation reached the limit on its length and is cut off (--max-length).")
+                    warn(
+                        f"line {number}: the translation reached the limit on its length and is cut off (--max-length)."
+                    )
                 print(as_json(translation) if options.format == "json" else one_line(translation.text), file=stream)
             stream.flush()
             progress.show(number)

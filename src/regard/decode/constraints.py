@@ -9,17 +9,14 @@ from regard.decode.request import Options
 NEVER = float("-inf")
 
 
-def forbid(logits: Tensor, output: Sequence[int], options: Options, eos_id: int) -> None:
+def forbid(logits: Tensor, output: Sequence[int], options: Options) -> None:
     """Set to -inf, in place, what must not follow ``output``.
 
     Args:
         logits: W, one row.
         output: pieces so far, without begin of sentence.
-        options: minimum length, banned sequences, repeated n-grams.
-        eos_id: the end of the sentence.
+        options: banned sequences, repeated n-grams.
     """
-    if len(output) < options.min_length:
-        logits[eos_id] = NEVER
     forbidden = [ban[-1] for ban in options.banned if _ends_with(output, ban[:-1])]
     size = options.no_repeat_ngram
     if size and len(output) >= size - 1:

@@ -55,7 +55,9 @@ class TorchEngine:
         models = [model] if isinstance(model, Transformer) else list(model)
         sizes = {m.config.target_vocab_size for m in models}
         if len(sizes) != 1:
-            raise RegardError(f"models of an ensemble need the same target vocabulary; these have {sorted(sizes)} pieces.")
+            raise RegardError(
+                f"models of an ensemble need the same target vocabulary; these have {sorted(sizes)} pieces."
+            )
         keep_freed_memory()
         self.device = choose_device(device)
         self.models = [pack(m, precision, self.device) for m in models]
@@ -149,7 +151,9 @@ class TorchEngine:
                 if (options.rows, options.sample) != kind:
                     continue
                 longest = max(longest, len(entry[1].source))
-                if (joining or lane.groups) and (len(lane.groups) + len(joining) + 1) * kind[0] * longest > self.max_tokens:
+                if (joining or lane.groups) and (len(lane.groups) + len(joining) + 1) * kind[
+                    0
+                ] * longest > self.max_tokens:
                     break
                 joining.append(entry)
             if joining:

@@ -189,9 +189,12 @@ class Lane:
             if produced < len(prefix):
                 for row in range(i * self.width, (i + 1) * self.width):
                     force(logits[row], prefix[produced])
-            elif not options.is_plain:
+                continue
+            if produced < options.min_length:
+                logits[i * self.width : (i + 1) * self.width, self.config.eos_id] = NEVER
+            if not options.is_plain:
                 for row in range(i * self.width, (i + 1) * self.width):
-                    forbid(logits[row], self.pieces(row), options, self.config.eos_id)
+                    forbid(logits[row], self.pieces(row), options)
 
     def _advance_greedy(self, logits: Tensor, log_sum: Tensor) -> None:
         best, pieces = logits.max(dim=-1)
@@ -262,7 +265,9 @@ class Lane:
         elif len(group.finished) >= self.width:
             worst = sorted((h.score for h in group.finished), reverse=True)[options.num_hypotheses - 1]
             # scores only fall, so the best that can come is the present one at the longest length
-            best = max(scores) / length_penalty(group.limit if options.length_penalty > 0 else produced, options.length_penalty)
+            best = max(scores) / length_penalty(
+                group.limit if options.length_penalty > 0 else produced, options.length_penalty
+            )
             group.done = best <= worst or len(group.finished) >= 2 * self.width
 
     def _close_rows(self, pieces: list[int]) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from regard.attention import MultiHeadAttention
 from regard.base.device import has_fast_bf16
 from regard.model import Transformer
+from regard.model.layers import DecoderLayer, EncoderLayer
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -52,7 +53,9 @@ def _joint(attention: MultiHeadAttention) -> PackedLinear:
 
 def can_pack(device: torch.device) -> bool:
     """Whether this build of PyTorch has oneDNN's packed layers."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return (
+        device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
@@ -66,8 +69,9 @@ def pack(model: Transformer, precision: Precision, device: torch.device) -> Tran
     """A copy of ``model`` for inference on ``device``."""
     model = copy.deepcopy(model).to(device, choose_precision(precision, device)).eval().requires_grad_(False)
     if can_pack(device):
-        for layer in [*model.encoder, *model.decoder]:
-            layer.self_attention.joint = _joint(layer.self_attention)
+        for layer in model.modules():
+            if isinstance(layer, EncoderLayer | DecoderLayer):
+                layer.self_attention.joint = _joint(layer.self_attention)
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.Linear):

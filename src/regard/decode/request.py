@@ -65,8 +65,8 @@ class Options:
 
     @property
     def is_plain(self) -> bool:
-        """Whether no rule restricts the next piece."""
-        return not (self.min_length or self.no_repeat_ngram or self.banned)
+        """Whether what was produced so far restricts no next piece."""
+        return not (self.no_repeat_ngram or self.banned)
 
     def limit(self, source_length: int) -> int:
         """Most pieces for a source of ``source_length`` pieces."""

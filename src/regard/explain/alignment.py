@@ -184,7 +184,9 @@ class _Drawing:
             for i, word in enumerate(panel.source):
                 length = min(text_width(word, self.font), _LONGEST_LABEL * self.font)
                 reach.append(self.left + (i + 0.5) * self.cell + (length + self.font) * _TILT)
-        self.width = max(self.left + self.grid_width + _GAP + _BAR, text_width(self.title, 17), text_width(self.subtitle, 12), *reach)
+        self.width = max(
+            self.left + self.grid_width + _GAP + _BAR, text_width(self.title, 17), text_width(self.subtitle, 12), *reach
+        )
         self.height = self.top + self.grid_height
 
     def svg(self) -> str:
@@ -238,7 +240,15 @@ class _Drawing:
             return square
         middle = {"x": x + self.cell / 2, "y": y + self.cell / 2 + 3.5}
         shade = "figure on" if _opacity(weight) > 0.6 else "figure"
-        figure = tag("text", f"{100 * weight:.0f}", class_=shade, font_size=10, text_anchor="middle", pointer_events="none", **middle)
+        figure = tag(
+            "text",
+            f"{100 * weight:.0f}",
+            class_=shade,
+            font_size=10,
+            text_anchor="middle",
+            pointer_events="none",
+            **middle,
+        )
         return square + figure
 
     def _bar(self, j: int) -> str:
@@ -263,7 +273,9 @@ def _legend(unit: str) -> str:
     parts = []
     for number, weight in enumerate(_LEGEND):
         box = {"x": 15 * number, "y": 0, "width": 12, "height": 12, "rx": 2}
-        parts.append(tag("rect", class_="empty", **box) + tag("rect", class_="seen", fill_opacity=_opacity(weight), **box))
+        parts.append(
+            tag("rect", class_="empty", **box) + tag("rect", class_="seen", fill_opacity=_opacity(weight), **box)
+        )
     x = 15 * len(_LEGEND) + 5
     parts.append(tag("text", f"attention of a {unit}, in %", x=x, y=10, font_size=11, class_="quiet"))
     x += 180

@@ -1,6 +1,14 @@
 """Floor 2: Transformers made of attention — embedder → stack → head."""
 
-from regard.model.config import ModelConfig
-from regard.model.transformer import DecoderState, Transformer
+from typing import TYPE_CHECKING
 
-__all__ = ["DecoderState", "ModelConfig", "Transformer"]
+from regard.base.lazy import lazy
+
+if TYPE_CHECKING:
+    from regard.model.config import ModelConfig as ModelConfig
+    from regard.model.transformer import DecoderState as DecoderState
+    from regard.model.transformer import Transformer as Transformer
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__, {"ModelConfig": "config", "DecoderState": "transformer", "Transformer": "transformer"}
+)

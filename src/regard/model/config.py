@@ -1,9 +1,9 @@
 """What a Transformer is made of, as a frozen dataclass saved with its weights."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
-from regard.base.errors import ConfigError
+from regard.base.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,22 @@ class ModelConfig:
     """End of sentence, on both sides."""
 
     def __post_init__(self) -> None:
-        for name in ("source_vocab_size", "target_vocab_size", "d_model", "d_ff", "num_heads", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}.")
-        for name in ("encoder_layers", "decoder_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                raise ConfigError(f"{name}: {value!r} is not a choice.{did_you_mean(str(value), get_args(hint))}")
+        sizes = ("source_vocab_size", "target_vocab_size", "d_model", "d_ff", "num_heads", "head_dim", "value_dim")
+        for name in (*sizes, "encoder_layers", "decoder_layers", "max_positions"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}.")
         for name in ("dropout", "attention_dropout", "activation_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} lies in [0, 1), got {getattr(self, name)}.")
+        smaller = min(self.source_vocab_size, self.target_vocab_size)
+        for name, size in (("pad_id", smaller), ("bos_id", self.target_vocab_size), ("eos_id", smaller)):
+            if not 0 <= getattr(self, name) < size:
+                raise ConfigError(f"{name} is {getattr(self, name)}, outside a vocabulary of {size} pieces.")
         if self.head_dim is None and self.d_model % self.num_heads:
             raise ConfigError(f"d_model {self.d_model} is not a multiple of num_heads {self.num_heads}; set head_dim.")
         if self.tie == "all" and self.source_vocab_size != self.target_vocab_size:

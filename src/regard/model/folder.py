@@ -1,8 +1,8 @@
 """A model is a folder: ``config.json`` and ``model.safetensors``, and what its task adds.
 
 Weights are float32, or float16, bfloat16 or int8 to be smaller on disk. int8 keeps one
-float32 scale a row (``NAME.scale``) and rounds to the nearest of 255 levels; matrices
-only. Reading gives float32 in every case. Nothing is ever unpickled.
+float32 scale a row (``NAME.scale``) and rounds to the nearest of 255 levels; vectors
+stay float32. Reading gives float32 in every case. Nothing is ever unpickled.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from regard.base.config import from_dict, read_json, to_dict
@@ -34,11 +34,17 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     scale = weight.float().abs().amax(dim=1) / 127
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    return torch.round(weight.float() / scale[:, None]).to(torch.int8), scale
+    # a scale too small for float32's full precision may give more than 127
+    return torch.round(weight.float() / scale[:, None]).clamp_(-127, 127).to(torch.int8), scale
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], storage: Storage) -> None:
-    """Write ``weights`` in the given storage."""
+    """Write ``weights`` in the given storage, whole or not at all.
+
+    Raises:
+        ModelError: a weight is not finite, in this storage.
+        RegardError: the disk is full or the folder cannot be written.
+    """
     stored: dict[str, Tensor] = {}
     for name, weight in weights.items():
         if storage == "int8" and weight.dim() == 2:
@@ -46,7 +52,9 @@ def save_weights(path: Path, weights: dict[str, Tensor], storage: Storage) -> No
         else:
             dtype = torch.float32 if storage == "int8" else _DTYPES[storage]
             stored[name] = weight.to(dtype).contiguous()
-    save_file(stored, path, metadata={"storage": storage})
+        if not stored[name + _SCALE if name + _SCALE in stored else name].isfinite().all():
+            raise ModelError(f"{path} was not written: '{name}' is not finite in {storage}.")
+    write_atomic(path, save({name: tensor.detach().cpu() for name, tensor in stored.items()}, {"storage": storage}))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -63,11 +71,13 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} cannot be read: {error}. Is it cut short, or not fetched?") from error
     weights = {}
     for name, weight in stored.items():
+        of = stored.get(name.removesuffix(_SCALE)) if name.endswith(_SCALE) else None
         if weight.dtype == torch.int8:
-            if name + _SCALE not in stored:
-                raise ModelError(f"{path}: {name} is int8 but has no scales.")
-            weights[name] = weight.float() * stored[name + _SCALE][:, None]
-        elif not name.endswith(_SCALE):
+            scale = stored.get(name + _SCALE)
+            if scale is None or scale.shape != weight.shape[:1]:
+                raise ModelError(f"{path}: '{name}' is int8 but has no scale for each row.")
+            weights[name] = weight.float() * scale.float()[:, None]
+        elif of is None or of.dtype != torch.int8:  # else the scales of an int8 weight
             weights[name] = weight.float()
     return weights
 
@@ -75,18 +85,29 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def save_model(
     folder: Path, config: ModelConfig, weights: dict[str, Tensor], *, storage: Storage = "float32", task: dict[str, Any]
 ) -> None:
-    """Write ``config.json`` and ``model.safetensors``; ``task`` says what the model is for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``model.safetensors`` and, last, ``config.json``, which makes the folder a model.
+
+    Args:
+        folder: made if need be.
+        config: what the model is made of.
+        weights: by parameter name, as in ``dict(model.named_parameters())``.
+        storage: type of the matrices on disk.
+        task: what the model is for, in JSON values.
+
+    Raises:
+        RegardError: as :func:`save_weights`.
+    """
     values = {"format": FORMAT, "model": to_dict(config), "task": task}
-    write_atomic(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
     save_weights(folder / "model.safetensors", weights, storage)
+    write_atomic(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def load_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     """The model's configuration and its task section.
 
     Raises:
-        ModelError: there is no model here, or one of a newer format.
+        ModelError: there is no model here, or one of another format.
+        ConfigError: a setting is unknown, missing or of the wrong type.
     """
     path = Path(folder) / "config.json"
     if not path.exists():
@@ -94,7 +115,10 @@ def load_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     values = read_json(path)
     if values.get("format") != FORMAT:
         raise ModelError(f"{path} has format {values.get('format')!r}; this version of Regard reads format {FORMAT}.")
-    return from_dict(ModelConfig, values["model"], "model"), values.get("task", {})
+    for section in ("model", "task"):
+        if not isinstance(values.get(section), dict):
+            raise ModelError(f"{path} has no section '{section}'.")
+    return from_dict(ModelConfig, values["model"], "model"), values["task"]
 
 
 def load_model(folder: str | Path) -> tuple[Transformer, dict[str, Any]]:
@@ -102,14 +126,14 @@ def load_model(folder: str | Path) -> tuple[Transformer, dict[str, Any]]:
 
     Raises:
         ModelError: something is missing, damaged or of another shape.
+        ConfigError: a setting is unknown, missing or of the wrong type.
     """
     folder = Path(folder)
     config, task = load_config(folder)
     with torch.device("meta"):
         model = Transformer(config)
     model.to_empty(device="cpu")
-    model.tie_weights()
-    model.reset_buffers()
+    model.tie_weights()  # to_empty parts them
     assign_weights(model, load_weights(folder / "model.safetensors"), str(folder))
     return model.eval(), task
 
@@ -124,7 +148,9 @@ def assign_weights(model: Transformer, weights: dict[str, Tensor], where: str) -
     parameters = dict(model.named_parameters())
     for name in weights:
         if name not in parameters:
-            raise ModelError(f"{where}: the weight '{name}' has no place in this model.{did_you_mean(name, parameters)}")
+            raise ModelError(
+                f"{where}: the weight '{name}' has no place in this model.{did_you_mean(name, parameters)}"
+            )
     for name, parameter in parameters.items():
         if name not in weights:
             raise ModelError(f"{where}: the weight '{name}' is missing.")

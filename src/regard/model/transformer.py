@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from regard.attention import (
     Dropout,
@@ -105,12 +104,6 @@ class Transformer(nn.Module):
             with torch.no_grad():
                 embedder.tokens.weight[self.config.pad_id].zero_()
 
-    def reset_buffers(self) -> None:
-        """Compute the position tables anew (they are not stored with the weights)."""
-        for module in self.modules():
-            if isinstance(module, SinusoidalPositions | RotaryPositions):
-                module.reset()
-
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Mask]:
         """Source ids B×S with their B lengths to the memory B×S×D and its mask."""
         mask = Mask.padding(lengths)
@@ -131,7 +124,13 @@ class Transformer(nn.Module):
         return self.decoder_norm(x)
 
     def start(self, memory: Tensor, memory_mask: Mask, rows: int, capacity: int) -> DecoderState:
-        """A fresh decoding state of ``rows`` rows (a multiple of the memory's) and ``capacity`` columns."""
+        """A fresh decoding state of ``rows`` rows and ``capacity`` columns.
+
+        Raises:
+            ValueError: ``rows`` is not a multiple of the memory's rows.
+        """
+        if not len(memory) or rows % len(memory):
+            raise ValueError(f"{rows} rows cannot share a memory of {len(memory)} rows evenly")
         config = self.config
         caches = [
             KeyValueCache.empty(
@@ -162,21 +161,24 @@ class Transformer(nn.Module):
             positions: position of the first new column (default: the columns so far), or
                 B×T positions where rows differ.
             mask: what each row may see among the columns from ``first`` on; default
-                causal over all of them.
+                causal over all of them. One for rows that joined late must be causal
+                itself when T is more than 1.
             first: columns before it belong to no row any more.
         """
         start = state.length if positions is None else positions
         x = self.target_embedder(inputs, start)
         rotations = None  # what rotary positions need; masks count cache columns instead
         if self.config.position == "rotary":
-            rotations = start if isinstance(start, Tensor) else start + torch.arange(inputs.shape[1], device=inputs.device)
+            rotations = (
+                start if isinstance(start, Tensor) else start + torch.arange(inputs.shape[1], device=inputs.device)
+            )
         mask = Mask.causal() if mask is None else mask
         for layer, cache, memory in zip(self.decoder, state.caches, state.memories, strict=True):
             x = layer(x, mask, memory, state.memory_mask, positions=rotations, cache=cache, first=first)
         return self.decoder_norm(x)
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """The summed cross-entropy of a batch in nats: one scalar, over ``batch.num_tokens`` tokens."""
+        """The cross-entropy of a batch in nats, summed over its ``batch.num_tokens`` target pieces."""
         memory, mask = self.encode(batch.source, batch.source_lengths)
         hidden = self.decode_full(batch.target_inputs, memory, mask)
         hidden = hidden.flatten(0, 1)
@@ -186,10 +188,17 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states …×D to logits …×W."""
-        return F.linear(hidden, self.head.weight)
+        return self.head(hidden)
 
     def cross_attention(self, source: Tensor, lengths: Tensor, inputs: Tensor, layer: int = -1) -> Tensor:
-        """Cross-attention weights of one decoder layer for given decoder inputs: B×H×T×S."""
+        """Cross-attention weights of one decoder layer for given decoder inputs: B×H×T×S.
+
+        Args:
+            source: B×S ids.
+            lengths: B lengths.
+            inputs: B×T decoder inputs.
+            layer: which one; negative numbers count from the last.
+        """
         memory, memory_mask = self.encode(source, lengths)
         x, causal = self.target_embedder(inputs), Mask.causal()
         projected = self.project_memory(memory)

@@ -74,7 +74,7 @@ def word_attention(attention: np.ndarray, source: Sequence[Word], target: Sequen
 
 
 def links(table: np.ndarray, threshold: float = 0.25) -> list[tuple[int, int]]:
-    """Pairs (source word, target word): the strongest source word of each target word, and every other above the threshold."""
+    """Pairs (source word, target word): each target word with its strongest source word and all above the threshold."""
     found = []
     for j, row in enumerate(table):
         for i, weight in enumerate(row):
@@ -97,7 +97,8 @@ def _units(pieces: Sequence[str]) -> Iterator[_Unit]:
             spelled.append(int(match.group(1), 16))
             stop += 1
         length = next((n for n in range(1, len(spelled) + 1) if _decodes(spelled[:n])), 1)
-        yield _Unit(bytes(spelled[:length]).decode("utf-8", errors="replace"), i, i + length)
+        text = bytes(spelled[:length]).decode("utf-8", errors="replace")
+        yield _Unit("\ufffd" if unicodedata.category(text) == "Cc" else text, i, i + length)
         i += length
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
@@ -131,7 +132,8 @@ def paired_bootstrap(
     chosen = _metrics(metrics, target, lowercase)
     with _sacrebleu_seed(seed):
         systems = [("baseline", baseline), ("system", hypotheses)]
-        signatures, found = PairedTest(systems, chosen, sets, test_type="bs", n_samples=samples)()
+        signatures, results = PairedTest(systems, chosen, sets, test_type="bs", n_samples=samples)()
+    found = cast(dict[str, Any], results)
     comparisons = {}
     for name, label in zip(chosen, list(found)[1:], strict=True):  # found begins with the systems' names
         before, after = found[label]

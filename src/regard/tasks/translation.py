@@ -119,7 +119,11 @@ class Translator:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path | Sequence[str | Path] | None = None, *, device: str = "auto", precision: Precision = "auto"
+        cls,
+        path: str | Path | Sequence[str | Path] | None = None,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
     ) -> "Translator":
         """Load a model folder; without a path, the model that ships with Regard; with several, their ensemble.
 
@@ -149,12 +153,14 @@ class Translator:
             precision=precision,
         )
 
-    @overload
-    def translate(self, texts: str, source: str, target: str, **options: Any) -> Translation: ...
+    @overload  # a string is an Iterable of strings too: the first that fits counts
+    def translate(self, texts: str, source: str, target: str, **options: Any) -> Translation: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def translate(self, texts: Iterable[str], source: str, target: str, **options: Any) -> list[Translation]: ...
 
-    def translate(self, texts: str | Iterable[str], source: str, target: str, **options: Any) -> Translation | list[Translation]:
+    def translate(
+        self, texts: str | Iterable[str], source: str, target: str, **options: Any
+    ) -> Translation | list[Translation]:
         """Translate a text, or several, of any length.
 
         Args:
@@ -178,6 +184,7 @@ class Translator:
         if "banned" in options:
             options["banned"] = self._banned(options["banned"])
         search = _options(self.defaults, options)
+        search = dataclasses.replace(search, min_length=max(1, search.min_length))  # words never become nothing
         parts = [self._take_apart(text, source, target) for text in ([texts] if single else texts)]  # type: ignore[list-item]
         found = self._translate_cores({s.core: None for part in parts for s in part if s.core}, target, search, prefix)
         results = []
@@ -299,4 +306,3 @@ def _options(base: Options, changes: dict[str, Any]) -> Options:
     if changes.get("num_hypotheses", 1) > changes.get("beam", base.beam) and not changes.get("sample"):
         changes = {**changes, "beam": changes["num_hypotheses"]}
     return dataclasses.replace(base, **changes)
-

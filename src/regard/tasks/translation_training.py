@@ -88,6 +88,10 @@ class TranslationTask(Task):
         """A plan for each pair."""
         return [plan[i : i + 1] for i in range(len(plan))]
 
+    def split(self, plan: np.ndarray, count: int) -> list[np.ndarray]:
+        """Every ``count``-th example each: neighbours are of like length."""
+        return [plan[i::count] for i in range(min(count, len(plan)))]
+
     def describe(self, plan: np.ndarray) -> str:
         """Name the pairs of a plan by file and line, with the beginning of the source."""
         names = []
@@ -168,9 +172,7 @@ class TranslationTask(Task):
 
         config = self.preset.validation
         # where the model is, and not where decoding would be fastest: the training goes on there
-        translator = Translator(
-            model, self.tokenizers, self.languages(), device=str(next(model.parameters()).device)
-        )
+        translator = Translator(model, self.tokenizers, self.languages(), device=str(next(model.parameters()).device))
         limit = config.sentences or None
         scores: dict[str, dict[str, Score]] = {name: {} for name in ("bleu", "chrf") if name in config.metrics}
         for number, (source, target, pairs) in enumerate(self.dev()):

@@ -6,7 +6,7 @@ forward pass), and the optimiser owns the float32 weights they are rounded from
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,13 @@ class MasterAdamW:
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=eps, fused=True)
 
+    @torch.no_grad()
+    def add(self, gradients: Sequence[Tensor | None]) -> None:
+        """Add float32 gradients, one a parameter, to what the next step consumes."""
+        for master, gradient in zip(self.masters, gradients, strict=True):
+            if gradient is not None:
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+
     def step(self, rate: float) -> float:
         """Take one step at learning rate ``rate``; gradients are consumed. Returns their norm before clipping.
 
@@ -39,7 +46,8 @@ class MasterAdamW:
         """
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter is not master:
-                master.grad = None if parameter.grad is None else parameter.grad.float()
+                if parameter.grad is not None:
+                    master.grad = parameter.grad.float()
                 parameter.grad = None
         norm = torch.nn.utils.get_total_norm([m.grad for m in self.masters if m.grad is not None])
         size = float(norm)

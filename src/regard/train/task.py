@@ -45,6 +45,10 @@ class Task(ABC):
     def batch(self, plan: Any) -> Any:
         """Turn a plan into tensors; has ``num_tokens`` and ``to(device)``. The same plan gives the same batch."""
 
+    def split(self, plan: Any, count: int) -> list[Any]:
+        """Divide a plan into at most ``count`` plans of about equal work, none of them empty."""
+        return [plan]
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The loss summed over ``batch.num_tokens`` tokens, by one call of ``model``."""

@@ -23,6 +23,7 @@ from regard.train.progress import Reporter
 from regard.train.schedule import learning_rate
 from regard.train.stopping import EarlyStopping
 from regard.train.task import Outcome, Task
+from regard.train.workers import Workers
 
 
 class TrainingError(RegardError):
@@ -52,7 +53,8 @@ class Trainer:
             processes: the group that this process has already joined.
         """
         self.processes = processes or Processes(choose_device(config.device))
-        torch.set_num_threads(config.threads or max(1, cpu_count() // self.processes.here))
+        threads = config.threads or max(1, cpu_count() // self.processes.here)
+        torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
         keep_freed_memory()
         self.device = self.processes.device
@@ -66,6 +68,8 @@ class Trainer:
         self.stopping = EarlyStopping(config.stopping, config.stopping.metric in task.higher_is_better)
         wrapped = self.processes.wrap(self.model)
         self.forward: Any = torch.compile(wrapped, dynamic=True) if config.compile else wrapped
+        alone = self.device.type == "cpu" and self.processes.world == 1 and not config.compile
+        self.workers = Workers(threads) if alone else None
         self.checkpoints = CheckpointFolder(self.output / "training")
         self.settings = settings or {}
         self.step_count = 0
@@ -92,18 +96,17 @@ class Trainer:
         began = time.perf_counter()
         world, rank = self.processes.world, self.processes.rank
         plans = [self.task.draw() for _ in range(self.config.accumulate * world)][rank::world]
+        if self.workers is not None:
+            plans = [part for plan in plans for part in self.task.split(plan, self.workers.count)]
         batches = [self.task.batch(plan) for plan in plans]
         (tokens,) = self.processes.sum(sum(batch.num_tokens for batch in batches))
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.model.train()
-        for i, batch in enumerate(batches):
-            last = i == len(batches) - 1
-            with nullcontext() if last or world == 1 else self.forward.no_sync():
-                loss = self.task.loss(self.forward, batch.to(self.device))
-                # DistributedDataParallel averages over processes: undo the division
-                (loss * (world / tokens)).backward()
-            loss_sum += loss.detach().double()
-        (total,) = self.processes.sum(float(loss_sum))
+        if self.workers is not None:
+            loss, gradients = self.workers.gradients(self.task, self.forward, batches, self.optimizer.parameters, tokens)
+            self.optimizer.add(gradients)
+        else:
+            loss = self._backward(batches, tokens)
+        (total,) = self.processes.sum(loss)
         rate = learning_rate(self.step_count + 1, self.config.schedule, self.config.steps)
         norm = self.optimizer.step(rate) if math.isfinite(total) else math.nan
         if not math.isfinite(norm):
@@ -121,6 +124,18 @@ class Trainer:
         seconds = time.perf_counter() - began
         self.seconds += seconds
         return {"loss": total / tokens, "tokens": tokens, "lr": rate, "grad_norm": norm, "seconds": seconds}
+
+    def _backward(self, batches: list[Any], tokens: float) -> float:
+        """Add the gradients of the batches on this process's device; returns their summed loss."""
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for i, batch in enumerate(batches):
+            last = i == len(batches) - 1
+            with nullcontext() if last or self.processes.world == 1 else self.forward.no_sync():
+                loss = self.task.loss(self.forward, batch.to(self.device))
+                # DistributedDataParallel averages over processes: undo the division
+                (loss * (self.processes.world / tokens)).backward()
+            total += loss.detach().double()
+        return float(total)
 
     # ---- the run
 
@@ -153,6 +168,8 @@ class Trainer:
             return self.output
         finally:
             self.processes.close()
+            if self.workers is not None:
+                self.workers.close()
 
     def _loop(self, reporter: Reporter) -> str:
         """Train until something says stop, and return what it was."""
