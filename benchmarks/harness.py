@@ -78,6 +78,7 @@ def answer(connection: Connection, info: Mapping[str, Any], run: Callable[[Any],
 
 
 def _main(connection: Connection, function: Callable[..., None], settings: dict[str, Any]) -> None:
+    os.dup2(2, 1)  # standard output is for the tables, whatever a peer has to say
     try:
         function(connection, **settings)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 import harness
 from harness import Contender, Summary, say
@@ -72,6 +72,8 @@ class Options:
     """Optimiser steps in a round; 0 for 8, 6 and 2 with models A, B and C."""
     only: str = ""
     """Names of contenders, separated by commas; all by default."""
+    attention: Literal["best", "sdpa", "eager"] = "best"
+    """Hugging Face's attention: sdpa is its default, best the faster of the two on the first batch."""
     quick: bool = False
     """Two rounds of one step: shows that it works, not how fast it is."""
     threads: int = 0
@@ -177,6 +179,8 @@ def compare(name: str, options: Options) -> dict[str, Any] | None:
     for label, (function, extra) in CONTENDERS.items():
         if wanted and not any(part in label.casefold() for part in wanted):
             continue
+        if label.startswith("Hugging Face"):
+            extra = {**extra, "attention": options.attention}
         contender = harness.start(label, function, preset=settings, **extra)
         if contender is not None:
             contenders.append(contender)

@@ -87,7 +87,7 @@ def loss_of(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     )
 
 
-def plain_contender(connection: Connection, preset: Preset, bf16: bool) -> None:
+def plain_contender(connection: Connection, preset: Preset, bf16: bool, attention: str) -> None:
     """A plain loop with fused AdamW; batches are made before the clock starts."""
     harness.prepare_process(preset.train.threads or cpu_count())
     task, ours, _ = regard_model(preset)
@@ -115,27 +115,28 @@ def plain_contender(connection: Connection, preset: Preset, bf16: bool) -> None:
         return {"seconds": time.perf_counter() - began, "tokens": sum(tokens for _, tokens in ready)}
 
     warm = [task.batch(task.draw()) for _ in range(WARM_UP)]
-    attention = faster_attention(model, lambda: step(inputs_of(warm[0], task), warm[0].num_tokens))
+    attention = set_attention(model, attention, lambda: step(inputs_of(warm[0], task), warm[0].num_tokens))
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     setting = f"{'bf16 autocast' if bf16 else 'fp32'}, {attention}"
     harness.answer(connection, {"parameters": parameters, "loss": loss, "setting": setting}, run)
 
 
-def faster_attention(model: Any, step: Any) -> str:
-    """Set the attention implementation with which ``step`` takes less time, and return its name."""
+def set_attention(model: Any, attention: str, step: Any) -> str:
+    """Set the attention implementation, with ``best`` the one with which ``step`` takes less time; returns its name."""
+    names = ("sdpa", "eager") if attention == "best" else (attention,)
     times: dict[str, float] = {}
-    for attention in ("sdpa", "eager"):
-        model.set_attn_implementation(attention)
+    for name in names:
+        model.set_attn_implementation(name)
         for _ in range(3):  # the first is slow; of the others the better one counts
             began = time.perf_counter()
             step()
-            times[attention] = min(time.perf_counter() - began, times.get(attention, float("inf")))
+            times[name] = min(time.perf_counter() - began, times.get(name, float("inf")))
     best = min(times, key=times.__getitem__)
     model.set_attn_implementation(best)
     return best
 
 
-def trainer_contender(connection: Connection, preset: Preset, bf16: bool) -> None:
+def trainer_contender(connection: Connection, preset: Preset, bf16: bool, attention: str) -> None:
     """Seq2SeqTrainer over a data loader whose sampler yields Regard's batches."""
     harness.prepare_process(preset.train.threads or cpu_count())
     os.environ.setdefault("ACCELERATE_USE_CPU", "true")
@@ -152,7 +153,7 @@ def trainer_contender(connection: Connection, preset: Preset, bf16: bool) -> Non
             loss_of(model, inputs_of(warm, task)).backward()
         model.zero_grad(set_to_none=True)
 
-    attention = faster_attention(model, trial)
+    attention = set_attention(model, attention, trial)
 
     class Examples(Dataset):
         def __getitem__(self, place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

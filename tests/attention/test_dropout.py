@@ -1,10 +1,12 @@
 """Dropout from a pool of masks: what it keeps, how it scales, and that it can be repeated."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from regard.attention import Dropout, dropout
-from regard.attention.dropout import POOL_SIZE, dropout_mask
+from regard.attention.dropout import POOL_SIZE, offsets_from
 
 
 @pytest.fixture
@@ -23,7 +25,6 @@ def test_keep_rate_and_scale(size: int) -> None:
     # five standard deviations of a binomial
     assert float(kept.double().mean()) == pytest.approx(1 - rate, abs=5 * (rate * (1 - rate) / size) ** 0.5)
     torch.testing.assert_close(y[kept], torch.full_like(y[kept], 1 / (1 - rate)))
-    assert (dropout_mask(x, rate) is None) == (size > POOL_SIZE // 2)
 
 
 def test_neighbours_are_independent(small_pool: int) -> None:
@@ -88,6 +89,28 @@ def test_the_state_of_the_generator_is_enough_to_repeat_it(
     monkeypatch.setattr(dropout, "_pools", {})  # as in another process
     torch.set_rng_state(state)
     assert all(torch.equal(layer(x), y) for y in first)
+
+
+@pytest.mark.usefixtures("small_pool")
+@pytest.mark.parametrize("size", [100, 3000])
+def test_a_thread_can_have_numbers_of_its_own(size: int) -> None:
+    """Threads that drop at the same time get what their seeds say, and leave the common numbers alone."""
+    layer, x = Dropout(0.25), torch.ones(size)
+
+    def work(seed: int) -> list[torch.Tensor]:
+        with offsets_from(seed):
+            return [layer(x) for _ in range(20)]
+
+    expected = [work(seed) for seed in range(8)]
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(work, range(8)))
+    assert torch.equal(torch.get_rng_state(), state)
+    for a, b in zip(found, expected, strict=True):
+        assert all(map(torch.equal, a, b))
+    assert not torch.equal(expected[0][0], expected[1][0])
+    layer(x)
+    assert not torch.equal(torch.get_rng_state(), state)  # outside, as before
 
 
 @pytest.mark.usefixtures("small_pool")

@@ -165,9 +165,18 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("wanted", ["query", "key", "value", "nothing", "no_grad"])
-@pytest.mark.parametrize("num_keys", [3, 129, 513])
+@pytest.mark.parametrize(
+    ("num_keys", "value_dim", "rate"), [(3, 4, 0.0), (129, 4, 0.0), (513, 4, 0.0), (513, 4, 0.1), (3, 5, 0.0)]
+)
+@pytest.mark.parametrize("evaluation", [True, False])
 def test_attend_takes_the_kernel_that_which_kernel_names(
-    dtype: torch.dtype, wanted: str, num_keys: int, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype,
+    wanted: str,
+    num_keys: int,
+    value_dim: int,
+    rate: float,
+    evaluation: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken = []
     for name in ("explicit", "sdpa", "reference"):
@@ -179,12 +188,19 @@ def test_attend_takes_the_kernel_that_which_kernel_names(
 
         monkeypatch.setattr(kernels, f"{name}_attention", watched)
     tensors = {"query": torch.ones(1, 1, 2, 4), "key": torch.ones(1, 1, num_keys, 4)}
-    tensors["value"] = tensors["key"].clone()
+    tensors["value"] = torch.ones(1, 1, num_keys, value_dim)
     tensors = {n: t.to(dtype).requires_grad_(n == wanted or wanted == "no_grad") for n, t in tensors.items()}
     with torch.set_grad_enabled(wanted != "no_grad"):
-        attend(*tensors.values(), Mask.causal())
-    training = wanted in tensors
-    choice = which_kernel(device="cpu", dtype=dtype, num_queries=2, num_keys=num_keys, training=training)
+        attend(*tensors.values(), Mask.causal(), dropout=Dropout(rate).train(not evaluation))
+    choice = which_kernel(
+        device="cpu",
+        dtype=dtype,
+        num_queries=2,
+        num_keys=num_keys,
+        training=wanted in tensors,
+        dropout=rate > 0 and not evaluation,
+        equal_widths=value_dim == 4,
+    )
     assert taken == [choice.kernel]
     assert choice.reason
 
@@ -202,6 +218,11 @@ def test_which_kernel_gives_reasons() -> None:
     assert choose("cpu", torch.float32, 64, training=False)[0] == "sdpa"
     assert choose("cuda", torch.bfloat16, 64, training=True)[0] == "sdpa"
     assert choose("cpu", torch.float64, 64, training=True)[0] == "explicit"
+    for unserved in ({"dropout": True}, {"equal_widths": False}):
+        kernel, reason = choose("cpu", torch.float32, 900, training=False, **unserved)
+        assert kernel == "explicit"
+        assert "sdpa writes the weights out as well" in reason
+        assert choose("cuda", torch.float32, 900, training=True, **unserved)[0] == "sdpa"
     kernel, reason = choose("cpu", torch.bfloat16, 64, training=True, need_weights=True)
     assert kernel == "reference"
     assert "weights" in reason

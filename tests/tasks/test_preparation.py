@@ -102,7 +102,7 @@ def test_unequal_line_counts(settings: dict[str, Any], corpora: Path) -> None:
         "source": "en",
         "target": "de",
     }
-    with pytest.raises(DataError, match="ends after line 1, but .* has 2 lines"):
+    with pytest.raises(DataError, match=r"ends after line 1, but .* has 2 lines"):
         prepare(from_dict(Preset, settings), quiet)
     assert not Path(settings["output"]).exists()
 

@@ -15,7 +15,7 @@ from regard.model import Transformer
 from regard.model.folder import load_model
 from regard.tasks.preparation import Prepared, prepare
 from regard.tasks.preset import Preset
-from regard.tasks.translation_training import PreparedData, TranslationTask, load_tokenizers, train
+from regard.tasks.translation_training import TranslationTask, load_tokenizers, train
 from regard.train.checkpoint import CheckpointFolder
 from regard.train.trainer import Trainer, TrainingError
 
@@ -29,7 +29,9 @@ def quiet(text: str) -> None:
 @pytest.fixture
 def task(settings: dict[str, Any]) -> Callable[..., TranslationTask]:
     def make(*changes: str) -> TranslationTask:
-        return PreparedData(from_dict(Preset, override(settings, changes)), quiet).task()
+        preset = from_dict(Preset, override(settings, changes))
+        prepare(preset, quiet)
+        return TranslationTask(preset, Prepared.open(preset))
 
     return make
 
@@ -217,6 +219,15 @@ def test_n_and_n_steps_are_2n_steps_with_everything_on(settings: dict[str, Any])
     assert_same_runs(parent / "parts", parent / "whole")
 
 
+def test_n_and_n_steps_are_2n_steps_on_two_cores(settings: dict[str, Any]) -> None:
+    changes = ["train.threads=2", "train.validate_every=0", "data.subword_alpha=0.2", "train.steps=4"]
+    parent = Path(settings["output"]).parent
+    run(settings, *changes, f"output={parent / 'whole'}")
+    for steps in (2, 4):
+        run(settings, *changes, f"output={parent / 'parts'}", f"train.steps={steps}")
+    assert_same_runs(parent / "parts", parent / "whole")
+
+
 def test_a_signal_during_the_training(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     parent = Path(settings["output"]).parent
     run(settings, f"output={parent / 'whole'}")
@@ -264,8 +275,9 @@ def test_a_loss_that_is_not_finite_names_corpus_and_line(
     (corpora / "train.tsv").write_text("\n".join(lines), encoding="utf-8")
     changes = ["model.tie=decoder", "train.steps=40", "train.checkpoint_every=1", "train.validate_every=0"]
     preset = from_dict(Preset, override(settings, changes))
-    task = PreparedData(preset, quiet).task()
-    z = next(i for i in task.tokenizers[0].encode("zebra") if "z" in task.tokenizers[0].pieces([i])[0])
+    prepare(preset, quiet)
+    tokenizer = Prepared.open(preset).tokenizers[0]
+    z = next(i for i in tokenizer.encode("zebra") if "z" in tokenizer.pieces([i])[0])
     initialise = Transformer._initialise
 
     def poisoned(model: Transformer) -> None:

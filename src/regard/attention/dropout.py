@@ -5,7 +5,8 @@ training step of a small Transformer. Here a pool of ready-made masks is drawn
 once, and each call takes a slice of it at a random offset, so that the same
 stretch of the pool meets other activations, and other neighbours, every time.
 The pool depends on the rate and dtype only and the offsets come from PyTorch's
-generator: saving that generator's state is enough to resume bit for bit.
+generator (or, in threads, from :func:`offsets_from`): saving that generator's state is
+enough to resume bit for bit.
 """
 
 import threading
@@ -44,10 +45,13 @@ def _pool(rate: float, dtype: torch.dtype) -> Tensor:
 
 
 def dropout_mask(like: Tensor, rate: float) -> Tensor | None:
-    """A mask in the shape of ``like`` from the pool; None where the pool cannot serve it."""
-    if like.device.type != "cpu" or like.numel() > POOL_SIZE // 2:
+    """A mask in the shape of ``like`` on a CPU; None elsewhere, where PyTorch's own dropout is fast."""
+    if like.device.type != "cpu":
         return None
     generator = getattr(_local, "generator", None)
+    if like.numel() > POOL_SIZE // 2:  # too few offsets: draw a mask of its own
+        kept = torch.rand(like.shape, generator=generator) >= rate
+        return kept.to(like.dtype) / (1 - rate)
     offset = int(torch.randint(POOL_SIZE - like.numel(), (), generator=generator))
     return _pool(rate, like.dtype)[offset : offset + like.numel()].view(like.shape)
 

@@ -66,7 +66,15 @@ EXPLICIT_MAX_KEYS = {torch.bfloat16: 512, torch.float32: 128}
 
 
 def which_kernel(
-    *, device: str, dtype: torch.dtype, num_queries: int, num_keys: int, training: bool, need_weights: bool = False
+    *,
+    device: str,
+    dtype: torch.dtype,
+    num_queries: int,
+    num_keys: int,
+    training: bool,
+    dropout: bool = False,
+    equal_widths: bool = True,
+    need_weights: bool = False,
 ) -> KernelChoice:
     """Say which kernel :func:`attend` takes for such a call, and why not another.
 
@@ -76,12 +84,17 @@ def which_kernel(
         num_queries: T.
         num_keys: S.
         training: whether gradients are wanted.
+        dropout: whether weights are dropped.
+        equal_widths: whether V is K.
         need_weights: whether the weights are wanted, as by :meth:`MultiHeadAttention.weights`.
     """
     if need_weights:
         return KernelChoice("reference", "the weights are wanted, and the other kernels do not return them")
     if dtype == torch.float64:
         return KernelChoice("explicit", "float64 is for checking: sdpa cannot be differentiated twice")
+    if device == "cpu" and (dropout or not equal_widths):
+        reason = "with dropout" if dropout else "where V is not K"
+        return KernelChoice("explicit", f"on a CPU, sdpa writes the weights out as well {reason}")
     if device == "cpu" and training:
         most = EXPLICIT_MAX_KEYS.get(dtype, 0)
         name = str(dtype).removeprefix("torch.")
@@ -136,6 +149,8 @@ def attend(
             num_queries=num_queries,
             num_keys=num_keys,
             training=torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
+            dropout=dropout is not None and dropout.training and dropout.rate > 0,
+            equal_widths=value.shape[-1] == query.shape[-1],
         ).kernel  # type: ignore[assignment]
     if kernel == "explicit":
         return explicit_attention(query, key, value, view, factor, dropout)

@@ -163,9 +163,12 @@ def _parse_yaml(text: str, where: str) -> Any:
     """Parse YAML without its silent trap: of a key given twice the first value would be lost."""
     import yaml
 
-    seen: set[int] = set()  # an alias leads to a node that was looked at already, or into itself
+    seen: set[int] = set()  # an alias leads to a node that was looked at already
 
-    def refuse_double_keys(node: Any) -> None:
+    def check(node: Any, parents: tuple[Any, ...] = ()) -> None:
+        if node in parents:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{where}, line {line}: this value is an alias for a part of itself.")
         if id(node) in seen or isinstance(node, yaml.ScalarNode):
             return
         seen.add(id(node))
@@ -178,18 +181,18 @@ def _parse_yaml(text: str, where: str) -> Any:
                     first = first_lines[key.value]
                     raise ConfigError(f"{where}, line {line}: '{key.value}' was already given in line {first}.")
                 first_lines[key.value] = line
-            refuse_double_keys(value)
+            check(value, (*parents, node))
 
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
-        refuse_double_keys(node)
+        check(node)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not valid YAML: {error}") from error
-    except RecursionError as error:  # an alias inside its own anchor
+    except RecursionError as error:
         raise ConfigError(f"{where} is not valid YAML: it is nested too deeply.") from error
     finally:
         loader.dispose()

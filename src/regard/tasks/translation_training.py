@@ -17,6 +17,7 @@ from regard.base.files import write_atomic
 from regard.data.batch import Batch, collate
 from regard.data.corpus import Pair, read_pairs
 from regard.data.sampler import BatchSampler
+from regard.data.sampling import SubwordSampler
 from regard.model import Transformer
 from regard.model.folder import save_model
 from regard.tasks.card import Recipe, write_card
@@ -28,7 +29,7 @@ from regard.train.progress import check_trackers
 from regard.train.task import Outcome, Task
 from regard.train.trainer import Trainer
 
-__all__ = ["PreparedData", "TranslationTask", "load_tokenizers", "save_tokenizers", "tag_of", "train"]
+__all__ = ["TranslationTask", "load_tokenizers", "train"]
 
 _DEV_ROWS = 64
 
@@ -47,6 +48,8 @@ class TranslationTask(Task):
         self.tokenizers, self.parts = prepared.tokenizers, prepared.parts
         self.config = preset.model_config(self.tokenizers[0].vocab_size, self.tokenizers[1].vocab_size)
         self.sampler = BatchSampler(self.parts, preset.train.tokens, seed=preset.train.seed)
+        alpha = preset.data.subword_alpha
+        self._samplers = [SubwordSampler(tokenizer, alpha) for tokenizer in self.tokenizers] if alpha else []
         self.signatures: dict[str, str] = {}
         self._dev: list[tuple[str, str, list[Pair]]] | None = None
         self._dev_batches: list[Batch] | None = None
@@ -60,7 +63,7 @@ class TranslationTask(Task):
     def batch(self, plan: np.ndarray) -> Batch:
         """Look up, or sample, the pieces of a plan."""
         examples = [self.parts[part].example(index) for part, index in plan]
-        if self.preset.data.subword_alpha:
+        if self._samplers:
             examples = self._sampled(plan, examples)
         return self._collate(examples)
 
@@ -69,19 +72,21 @@ class TranslationTask(Task):
         sources, targets = [source for source, _ in examples], [target for _, target in examples]
         return collate(sources, targets, pad_id=c.pad_id, bos_id=c.bos_id, eos_id=c.eos_id)
 
-    def _sampled(self, plan: np.ndarray, examples: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[Any, Any]]:
+    def _sampled(
+        self, plan: np.ndarray, examples: list[tuple[np.ndarray, np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The same examples in other pieces; the seed comes from the plan, so that a resumed run samples alike."""
-        limit, alpha = self.preset.data.max_tokens, self.preset.data.subword_alpha
+        limit = self.preset.data.max_tokens
         seed = int.from_bytes(hashlib.blake2b(plan.tobytes(), digest_size=4).digest()) ^ self.sampler.epoch
         sides = []
-        for side in (0, 1):
+        for side, sampler in enumerate(self._samplers):
             texts = [self.parts[p].store.text(i, side ^ self.parts[p].reverse) for p, i in plan]
-            sides.append(self.tokenizers[side].sample(texts, alpha, seed=(seed + side) % 2**32))
-        found: list[tuple[Any, Any]] = []
+            sides.append(sampler.sample(texts, seed + side))
+        found = []
         for (part, _), example, source, target in zip(plan, examples, *sides, strict=True):
             # Memory and learned positions are limited; what comes out too long stays as the tokenizer cuts it best.
             fits = max(len(source), len(target)) <= limit
-            found.append((self.parts[part].with_prefix(np.asarray(source)), target) if fits else example)
+            found.append((self.parts[part].with_prefix(source), target) if fits else example)
         return found
 
     def examples(self, plan: np.ndarray) -> list[np.ndarray]:
@@ -185,7 +190,7 @@ class TranslationTask(Task):
         metrics: dict[str, float] = {}
         for name, sets in scores.items():
             if len(sets) == 1:
-                sets = {name: score for score in sets.values()}
+                sets = {name: next(iter(sets.values()))}
             else:
                 metrics[name] = sum(score.score for score in sets.values()) / len(sets)
             metrics |= {label: score.score for label, score in sets.items()}
@@ -221,23 +226,6 @@ class TranslationTask(Task):
             signatures=self.signatures,
             recipe=self.recipe,
         )
-
-
-class PreparedData:
-    """The data of a run, made once and kept in its folder: for whoever wants the task without the training."""
-
-    def __init__(self, preset: Preset, say: Say):
-        self.preset, self.say = preset, say
-
-    def task(self) -> TranslationTask:
-        """Make the data where that was not done, and return the task on it.
-
-        Raises:
-            DataError: a corpus cannot be read; the message names file and line.
-            ConfigError: the output folder holds a run with other settings.
-        """
-        prepare(self.preset, self.say)
-        return TranslationTask(self.preset, Prepared.open(self.preset))
 
 
 def train(preset: Preset, say: Say, recipe: Recipe | None = None) -> Path | None:

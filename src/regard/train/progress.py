@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,8 @@ class Reporter:
 
     def record(self, values: dict[str, float]) -> None:
         """Send the values of ``values["step"]`` to the trackers."""
-        rest = {name: value for name, value in values.items() if name != "step"}
-        self._trackers = [t for t in self._trackers if self._guarded(t[0], lambda: t[1](int(values["step"]), rest))]  # noqa: B023
+        step, rest = int(values["step"]), {name: value for name, value in values.items() if name != "step"}
+        self._trackers = [t for t in self._trackers if self._guarded(t[0], partial(t[1], step, rest))]
 
     def close(self) -> None:
         """Flush and stop."""

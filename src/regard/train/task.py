@@ -51,7 +51,10 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The loss summed over ``batch.num_tokens`` tokens, by one call of ``model``."""
+        """The loss summed over ``batch.num_tokens`` tokens, by one call of ``model``.
+
+        On a CPU several threads call it at once: random numbers come from :class:`regard.attention.Dropout` only.
+        """
 
     @abstractmethod
     def examples(self, plan: Any) -> Sequence[Any]:

@@ -102,7 +102,9 @@ class Trainer:
         (tokens,) = self.processes.sum(sum(batch.num_tokens for batch in batches))
         self.model.train()
         if self.workers is not None:
-            loss, gradients = self.workers.gradients(self.task, self.forward, batches, self.optimizer.parameters, tokens)
+            loss, gradients = self.workers.gradients(
+                self.task, self.forward, batches, self.optimizer.parameters, tokens
+            )
             self.optimizer.add(gradients)
         else:
             loss = self._backward(batches, tokens)
