@@ -10,8 +10,9 @@ import pytest
 from regard.base.config import from_dict, override
 from regard.base.errors import ConfigError, DataError
 from regard.data.corpus import CorpusConfig, Pair, check_corpus, read_pairs
-from regard.tasks.preparation import Prepared, _place, load_tokenizers, prepare
+from regard.tasks.preparation import Prepared, _place, prepare
 from regard.tasks.preset import Preset
+from regard.tasks.vocabulary import load_tokenizers
 
 
 def quiet(text: str) -> None:

@@ -15,7 +15,8 @@ from regard.model import Transformer
 from regard.model.folder import load_model
 from regard.tasks.preparation import Prepared, prepare
 from regard.tasks.preset import Preset
-from regard.tasks.translation_training import TranslationTask, load_tokenizers, train
+from regard.tasks.translation_training import TranslationTask, train
+from regard.tasks.vocabulary import load_tokenizers
 from regard.train.checkpoint import CheckpointFolder
 from regard.train.trainer import Trainer, TrainingError
 

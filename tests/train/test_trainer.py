@@ -345,6 +345,15 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_while_the_last_checkpoint_is_written(toy: Any) -> None:
+    trainer = toy.trainer()
+    save = trainer.checkpoints.save
+    trainer.checkpoints.save = lambda *values: (os.kill(os.getpid(), signal.SIGTERM), save(*values))[1]
+    assert trainer.train() is None
+    assert trainer.checkpoints.steps() == [8]
+    assert toy.trainer().train() == toy.folder / "run"
+
+
 def test_a_second_ctrl_c_ends_at_once(toy: Any) -> None:
     trainer = toy.trainer(accumulate=2)
     interrupt(trainer, 3, times=2)  # once for each of the two micro-batches
@@ -460,6 +469,14 @@ def test_final_average_best_is_the_mean_of_what_the_best_validations_judged(toy:
     assert trainer.best_scores == {4: 1.0, 8: 2.0}
     for name, value in torch.load(toy.folder / "run" / "model.pt").items():
         torch.testing.assert_close(value, (seen[4][name] + seen[8][name]) / 2)
+
+
+def test_a_validation_that_is_not_a_number_is_never_among_the_best(toy: Any) -> None:
+    task = toy.task()
+    task.judgements = [math.nan, 3.0, math.nan, 2.0]
+    trainer = toy.trainer(task=task, steps=8, validate_every=2, keep_best=2)
+    trainer.train()
+    assert trainer.best_scores == {8: 2.0, 4: 3.0}
 
 
 def test_final_average_best_without_a_validation_says_what_it_took(toy: Any) -> None:

@@ -66,8 +66,9 @@ class Mask(ABC):
             if positions.dim() not in (1, 2) or positions.shape[-1] != num_queries:
                 raise ValueError(f"positions of {num_queries} queries are T or B×T, got {tuple(positions.shape)}")
             return MaskView(self, num_queries, num_keys, device, positions)
-        # a tensor made in inference mode cannot take part in training later
-        key = (num_queries, num_keys, device, torch.is_inference_mode_enabled())
+        # a tensor made in inference mode cannot take part in training later (torch.compile cannot ask)
+        inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+        key = (num_queries, num_keys, device, inference)
         if key not in self._views:
             if len(self._views) == _REMEMBERED_VIEWS:
                 del self._views[next(iter(self._views))]

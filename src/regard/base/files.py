@@ -81,6 +81,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _fsync_file(file)
+        _fsync_folder(temporary)
         if path.exists():
             aside = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
             os.rename(path, aside / path.name)

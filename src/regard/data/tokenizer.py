@@ -6,7 +6,7 @@ Three promises, each a test:
   is not in the vocabulary falls back to its UTF-8 bytes;
 - what a person types never becomes a tag or a special token, because those are
   SentencePiece *control* symbols, which encoding cannot produce;
-- the same texts, configuration and seed give the same model and the same samples.
+- the same texts, configuration and seed give the same model.
 
 Sources: Kudo and Richardson 2018 (SentencePiece); Kudo 2018 (unigram language model,
 subword regularisation); Provilkov et al. 2020 (BPE-dropout).
@@ -185,7 +185,10 @@ class Tokenizer:
         return self._processor.encode(prepared, num_threads=cpu_count())
 
     def sample(self, texts: Iterable[str], alpha: float, nbest: int = -1, seed: int = 0) -> list[list[int]]:
-        """Return a random segmentation of every text: the same one for the same seed.
+        """Return a random segmentation of every text: the same one for the same seed within one process.
+
+        SentencePiece mixes the seed with a number that each process draws anew; where draws
+        must repeat themselves in another process, use :class:`regard.data.sampling.SubwordSampler`.
 
         Args:
             texts: what to encode.

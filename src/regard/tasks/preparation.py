@@ -19,37 +19,13 @@ from regard.data.dataset import PairStore, Part
 from regard.data.join import JoinConfig, join
 from regard.data.tokenizer import Tokenizer
 from regard.tasks.preset import Preset
+from regard.tasks.vocabulary import load_tokenizers, save_tokenizers, tag_of
 from regard.train.checkpoint import CheckpointFolder
 
 Say = Callable[[str], None]
 
 # Joined examples are made of pairs that stand within so many of each other: what is in memory at a time.
 _JOIN_BLOCK = 500_000
-
-
-def tag_of(language: str) -> str:
-    """The piece in front of the source that says which language to translate into."""
-    return f"<2{language}>"
-
-
-# ---- tokenisers in a folder
-
-
-def save_tokenizers(folder: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
-    """One file pair when source and target share a tokenizer, two otherwise."""
-    if tokenizers[0] is tokenizers[1]:
-        tokenizers[0].save(folder)
-    else:
-        tokenizers[0].save(folder, "source")
-        tokenizers[1].save(folder, "target")
-
-
-def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
-    """What :func:`save_tokenizers` wrote: of source and target, the same twice when joint."""
-    if (folder / "tokenizer.model").exists() or not (folder / "source.model").exists():
-        tokenizer = Tokenizer.load(folder)
-        return tokenizer, tokenizer
-    return Tokenizer.load(folder, "source"), Tokenizer.load(folder, "target")
 
 
 # ---- what a run trains on

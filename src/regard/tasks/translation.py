@@ -24,14 +24,10 @@ from regard.decode.pack import Precision
 from regard.decode.request import Hypothesis, Options, Request
 from regard.model import Transformer
 from regard.tasks.segments import Segment, cut, put_together, take_apart
+from regard.tasks.vocabulary import load_tokenizers, tag_of
 
 #: Longer sentences are cut at clause ends: the shipped model was trained on up to 160 pieces.
 MAX_PIECES = 120
-
-
-def tag_of(language: str) -> str:
-    """The piece in front of the source that says which language to translate into."""
-    return f"<2{language}>"
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,6 @@ class Translator:
             ModelError: the folder is missing, damaged or not a translation model.
         """
         from regard.model.folder import load_model
-        from regard.tasks.translation_training import load_tokenizers
 
         paths = [shipped_model()] if path is None else [path] if isinstance(path, str | Path) else list(path)
         folders = [Path(p) for p in paths]

@@ -21,15 +21,14 @@ from regard.data.sampling import SubwordSampler
 from regard.model import Transformer
 from regard.model.folder import save_model
 from regard.tasks.card import Recipe, write_card
-from regard.tasks.preparation import Prepared, Say, load_tokenizers, prepare, save_tokenizers, tag_of
+from regard.tasks.preparation import Prepared, Say, prepare
 from regard.tasks.preset import Preset
+from regard.tasks.vocabulary import save_tokenizers, tag_of
 from regard.train.checkpoint import workplace
 from regard.train.distributed import Processes
 from regard.train.progress import check_trackers
 from regard.train.task import Outcome, Task
 from regard.train.trainer import Trainer
-
-__all__ = ["TranslationTask", "load_tokenizers", "train"]
 
 _DEV_ROWS = 64
 

@@ -161,9 +161,10 @@ class Trainer:
                     reporter.say(f"resuming after step {self.step_count:,} ({self.tokens_seen:,} target tokens)")
                 with self._interruption.listening():
                     end = self._loop(reporter)
-                reporter.say(end)
-                if self._interruption.requested:
+                if not end:
+                    reporter.say(f"stopped after step {self.step_count:,}; run the same command again to go on")
                     return None
+                reporter.say(end)
                 self._finish(reporter)
             finally:
                 reporter.close()
@@ -174,7 +175,7 @@ class Trainer:
                 self.workers.close()
 
     def _loop(self, reporter: Reporter) -> str:
-        """Train until something says stop, and return what it was."""
+        """Train until the end, and return what ended it; empty when the run was interrupted."""
         config, start = self.config, self.step_count
         while True:
             step = self.step_count
@@ -184,7 +185,7 @@ class Trainer:
             if step % config.checkpoint_every == 0 and self._saved_step != step:
                 self.save_checkpoint()
             end = self._end()
-            if end:
+            if end or self._is_interrupted():
                 break
             self._window.append(self.step())
             regular = self.step_count % config.log_every == 0
@@ -197,20 +198,20 @@ class Trainer:
                     self._window = []
         if self._saved_step != self.step_count:
             self.save_checkpoint()
-        if self._interruption.requested:
-            return f"stopped after step {self.step_count:,}; run the same command again to go on"
+        if self._is_interrupted():  # asked again: it may have been while the checkpoint was written
+            return ""
         return f"finished: {end}" if start < self.step_count else f"nothing is left to train: {end}"
+
+    def _is_interrupted(self) -> bool:
+        """Whether any process was asked to stop: the same answer in all of them."""
+        return self.processes.sum(float(self._interruption.requested))[0] > 0
 
     def _end(self) -> str:
         """Why to stop here, the same in all processes; empty to go on."""
-        config, world = self.config, self.processes.world
-        requests, seconds = self.processes.sum(float(self._interruption.requested), self.seconds)
-        self._interruption.requested = requests > 0
-        if self._interruption.requested:
-            return "interrupted"
+        config = self.config
         if config.steps and self.step_count >= config.steps:
             return f"all {config.steps:,} steps are taken (train.steps)"
-        if config.minutes and seconds >= config.minutes * 60 * world:
+        if config.minutes and self.processes.sum(self.seconds)[0] >= config.minutes * 60 * self.processes.world:
             return f"{config.minutes:g} minutes have passed (train.minutes)"
         if config.epochs and self.task.epochs >= config.epochs:
             return f"the data was seen {config.epochs} times (train.epochs)"
@@ -286,7 +287,8 @@ class Trainer:
 
     def _keep_best(self, score: float) -> None:
         ranked = {**self.best_scores, self.step_count: score}
-        order = sorted(ranked, key=lambda s: ranked[s] if self.stopping.higher else -ranked[s], reverse=True)
+        sign = 1 if self.stopping.higher else -1
+        order = sorted(ranked, key=lambda s: -math.inf if math.isnan(ranked[s]) else sign * ranked[s], reverse=True)
         self.best_scores = {s: ranked[s] for s in order[: self.config.keep_best]}
         if self.step_count in self.best_scores:
             weights = self._judged_weights()
