@@ -64,6 +64,10 @@ class KernelChoice(NamedTuple):
 #: Up to this many keys the explicit kernel wins on a CPU while training, by dtype (docs/log.md).
 EXPLICIT_MAX_KEYS = {torch.bfloat16: 512, torch.float32: 128}
 
+#: Without gradients the explicit kernel wins on a CPU from so many matrices (B·H) on, up to so many keys: decoding
+#: steps of many sentences (docs/log.md). A single sentence is faster through sdpa.
+MANY_MATRICES, MANY_MAX_KEYS = 128, 256
+
 
 def which_kernel(
     *,
@@ -75,6 +79,7 @@ def which_kernel(
     dropout: bool = False,
     equal_widths: bool = True,
     need_weights: bool = False,
+    num_matrices: int = 1,
 ) -> KernelChoice:
     """Say which kernel :func:`attend` takes for such a call, and why not another.
 
@@ -87,6 +92,7 @@ def which_kernel(
         dropout: whether weights are dropped.
         equal_widths: whether V is K.
         need_weights: whether the weights are wanted, as by :meth:`MultiHeadAttention.weights`.
+        num_matrices: B·H, how many such problems there are at once.
     """
     if need_weights:
         return KernelChoice("reference", "the weights are wanted, and the other kernels do not return them")
@@ -101,6 +107,8 @@ def which_kernel(
         if num_keys <= most:
             return KernelChoice("explicit", f"faster than sdpa up to {most} keys, training in {name} on a CPU")
         return KernelChoice("sdpa", f"faster than explicit above {most} keys, training in {name} on a CPU")
+    if device == "cpu" and num_matrices >= MANY_MATRICES and num_keys <= MANY_MAX_KEYS:
+        return KernelChoice("explicit", f"faster than sdpa for {num_matrices} matrices of {num_keys} keys on a CPU")
     return KernelChoice("sdpa", f"never holds the {num_queries}×{num_keys} weights, as explicit does")
 
 
@@ -151,6 +159,7 @@ def attend(
             training=torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
             dropout=dropout is not None and dropout.training and dropout.rate > 0,
             equal_widths=value.shape[-1] == query.shape[-1],
+            num_matrices=query.shape[0] * query.shape[1],
         ).kernel  # type: ignore[assignment]
     if kernel == "explicit":
         return explicit_attention(query, key, value, view, factor, dropout)
