@@ -10,9 +10,10 @@ import pytest
 from regard.base.config import from_dict, override
 from regard.base.errors import ConfigError, DataError
 from regard.data.corpus import CorpusConfig, Pair, check_corpus, read_pairs
+from regard.model.folder import save_model
 from regard.tasks.preparation import Prepared, _place, prepare
 from regard.tasks.preset import Preset
-from regard.tasks.vocabulary import load_tokenizers
+from regard.tasks.vocabulary import load_tokenizers, save_tokenizers
 
 
 def quiet(text: str) -> None:
@@ -37,6 +38,26 @@ def test_it_is_made_once(made: Callable[..., Prepared], settings: dict[str, Any]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     made("train.steps=99")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_the_vocabulary_of_the_model_to_start_from(
+    made: Callable[..., Prepared], settings: dict[str, Any], corpora: Path
+) -> None:
+    """It is taken as it is; what its tags cannot say is refused before anything is written."""
+    both = made("data.train.0.both_directions=true", "model.dropout=0", f"output={corpora / 'base'}")
+    base = corpora / "base"
+    config = Preset.model_config(from_dict(Preset, settings), 300, 300)
+    save_model(base, config, {}, task={"name": "translation"})
+    save_tokenizers(base, both.tokenizers)
+    start = ["tokenizer={}", f"start.model={base}"]
+    one = made(*start)  # one direction, and yet tagged as its base is
+    assert one.tokenizers[0].encode("the red house.") == both.tokenizers[0].encode("the red house.")
+    assert [part.prefix for part in one.parts] == [(both.tokenizers[0].tag_id("<2de>"),)]
+    with pytest.raises(ConfigError, match="knows no target language fr; it has <2de> <2en>"):
+        made(*start, "data.train.0.target=fr", "data.dev=[]", "train.validate_every=0", f"output={corpora / 'other'}")
+    save_tokenizers(base, made(f"output={corpora / 'single'}").tokenizers)
+    with pytest.raises(ConfigError, match="translates in one direction; this preset has 2"):
+        made(*start, "data.train.0.both_directions=true", f"output={corpora / 'third'}")
 
 
 def test_what_is_said(settings: dict[str, Any]) -> None:

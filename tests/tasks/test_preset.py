@@ -1,12 +1,14 @@
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from regard.base.config import from_dict, override, read_yaml
+from regard.base.config import from_dict, override, read_yaml, to_dict
 from regard.base.errors import ConfigError
+from regard.model.config import ModelConfig
 from regard.tasks.preset import Preset
 
 
@@ -94,6 +96,26 @@ def test_settings_that_came_later_count_as_their_defaults(settings: dict[str, An
     assert preset(settings, "data.subword_alpha=0.1").changes_since(recorded) == [
         "data.subword_alpha was 0.0 and is 0.1"
     ]
+
+
+def test_a_model_to_start_from_brings_architecture_and_vocabulary(settings: dict[str, Any], tmp_path: Path) -> None:
+    base = ModelConfig(9, 9, d_model=24, num_heads=3, encoder_layers=2, tie="decoder")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"format": 1, "model": to_dict(base), "task": {"name": "translation"}})
+    )
+    started = {**settings, "tokenizer": {}, "model": {"dropout": 0.3}, "start": {"model": str(tmp_path)}}
+    assert preset(started).model_config(7, 7) == replace(base, source_vocab_size=7, target_vocab_size=7, dropout=0.3)
+    assert preset(started).changes_since(json.loads(json.dumps(preset(started).fingerprint()))) == []
+    assert preset(started, "model.dropout=0.2").changes_since(preset(started).fingerprint()) == [
+        "model.dropout was 0.3 and is 0.2"
+    ]
+    with pytest.raises(ConfigError, match="leave the section tokenizer out"):
+        preset(started, "tokenizer.vocab_size=100")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"format": 1, "model": to_dict(base), "task": {"name": "tagging"}})
+    )
+    with pytest.raises(ConfigError, match="a model for tagging, not translation"):
+        preset(started)
 
 
 @pytest.mark.parametrize("damage", [{"data": {"new": 1}}, {}, {"data": None}])

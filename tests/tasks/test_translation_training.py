@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from regard.base.config import from_dict, override
-from regard.base.errors import DataError
+from regard.base.errors import DataError, ModelError
 from regard.model import Transformer
 from regard.model.folder import load_model
 from regard.tasks.preparation import Prepared, prepare
@@ -194,6 +194,26 @@ def test_a_run_makes_a_model_folder(settings: dict[str, Any]) -> None:
     assert "| 6 | 0.0 |" in card
     assert (folder / "curve.png").exists()
     assert not list(folder.glob(".*"))
+
+
+def test_a_run_starts_from_a_model(settings: dict[str, Any], corpora: Path) -> None:
+    """It goes on where that stood: a rate of almost nothing leaves its weights as they were."""
+    base = train(from_dict(Preset, settings), str)
+    assert base is not None
+    before = load_model(base)[0]
+    changes = ["tokenizer={}", "model={}", f"start.model={base}", f"output={corpora / 'more'}"]
+    said: list[str] = []
+    tiny = ["train.schedule.peak=1e-12", "train.steps=1", "train.validate_every=0"]
+    more = train(from_dict(Preset, override(settings, [*changes, *tiny])), said.append)
+    assert more is not None
+    assert f"starting from {base}" in said
+    after = load_model(more)[0]
+    assert after.config == before.config
+    for mine, theirs in zip(after.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-9)
+    with pytest.raises(ModelError, match=r"weight.*(missing|expected|no place)"):
+        wrong = ["model.d_ff=48", f"output={corpora / 'wrong'}"]
+        train(from_dict(Preset, override(settings, [*changes, *wrong])), str)
 
 
 def test_n_and_n_steps_are_2n_steps_with_everything_on(settings: dict[str, Any]) -> None:

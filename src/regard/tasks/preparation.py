@@ -53,7 +53,7 @@ class Prepared:
         if not (folder / "done").exists():
             raise DataError(f"{folder} is not there; all processes of a run need the same file system.")
         tokenizers = load_tokenizers(folder)
-        tagged = len(preset.directions) > 1
+        tagged = bool(tokenizers[0].tags)
         parts, corpora = [], []
         for i, corpus in enumerate(preset.data.train):
             store = PairStore(folder / f"corpus-{i}")
@@ -120,8 +120,11 @@ def _prepare(preset: Preset, folder: Path, say: Say) -> None:
     data = preset.data
     for corpus in [*data.train, *data.dev, *data.test]:  # every error before anything is computed
         say(f"{corpus.name}: {check_corpus(corpus):,} pairs")
-    say("training the tokenizer")
-    tokenizers = _train_tokenizers(preset)
+    if preset.start:
+        tokenizers = _inherit_tokenizers(preset, preset.start.model)
+    else:
+        say("training the tokenizer")
+        tokenizers = _train_tokenizers(preset)
     for leftover in ("tokenizer", "source", "target"):  # of an attempt with the other kind of vocabulary
         for suffix in (".model", ".json"):
             (folder / f"{leftover}{suffix}").unlink(missing_ok=True)
@@ -178,6 +181,24 @@ class _Numbered:
         for pair in self.pairs:
             self.count += 1
             yield pair
+
+
+def _inherit_tokenizers(preset: Preset, folder: Path) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenisers of the model to start from.
+
+    Raises:
+        ConfigError: that model cannot be told apart the directions of this preset.
+    """
+    tokenizers = load_tokenizers(folder)
+    tags, directions = tokenizers[0].tags, preset.directions
+    missing = sorted({target for _, target in directions if tag_of(target) not in tags}) if tags else []
+    if missing:
+        raise ConfigError(
+            f"start.model: {folder} knows no target language {', '.join(missing)}; it has {' '.join(tags)}."
+        )
+    if not tags and len(directions) > 1:
+        raise ConfigError(f"start.model: {folder} translates in one direction; this preset has {len(directions)}.")
+    return tokenizers
 
 
 def _train_tokenizers(preset: Preset) -> tuple[Tokenizer, Tokenizer]:

@@ -12,6 +12,7 @@ from regard.data.corpus import CorpusConfig
 from regard.data.join import JoinConfig
 from regard.data.tokenizer import TokenizerConfig
 from regard.model.config import ModelConfig
+from regard.model.folder import load_config
 from regard.train.config import TrainConfig
 
 _SIZES = ("source_vocab_size", "target_vocab_size")
@@ -69,6 +70,15 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """A trained model to go on from, in place of random weights."""
+
+    model: Path
+    """Model folder: its weights, its architecture (settings under ``model`` change what has no weights, such as
+    dropout) and its vocabulary, in place of ``tokenizer``."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """One training run."""
 
@@ -78,6 +88,8 @@ class Preset:
     """Corpora."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     """Subwords."""
+    start: StartConfig | None = None
+    """Where to start from; without it from random weights."""
     model: dict[str, Any] = field(default_factory=dict)
     """Settings of :class:`ModelConfig`; the vocabulary sizes come from the tokenizer."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=10_000))
@@ -90,8 +102,10 @@ class Preset:
     """What the model is and may be used for, and what its data demands (licences, attribution): goes into the card."""
 
     def __post_init__(self) -> None:
+        if self.start and self.tokenizer != TokenizerConfig():
+            raise ConfigError("start.model brings its vocabulary; leave the section tokenizer out.")
         model = self.model_config(8, 8)  # so that a misspelt model setting is found before the data is read
-        if not self.tokenizer.joint and self.model.get("tie", "all") == "all":
+        if not self.tokenizer.joint and model.tie == "all":
             raise ConfigError("separate vocabularies cannot be tied three ways; set model.tie to decoder or none.")
         if not self.tokenizer.joint and len(self.directions) > 1:
             raise ConfigError("several directions need one joint vocabulary; set tokenizer.joint to true.")
@@ -124,7 +138,16 @@ class Preset:
         for name in _SIZES:
             if name in self.model:
                 raise ConfigError(f"model.{name} comes from the tokenizer; set tokenizer.vocab_size.")
-        return _model_config(self.model, source_vocab_size, target_vocab_size)
+        return _model_config(self._inherited() | self.model, source_vocab_size, target_vocab_size)
+
+    def _inherited(self) -> dict[str, Any]:
+        """Settings of the model to start from."""
+        if self.start is None:
+            return {}
+        config, task = load_config(self.start.model)
+        if task.get("name") != "translation":
+            raise ConfigError(f"start.model: {self.start.model} is a model for {task.get('name')}, not translation.")
+        return {name: value for name, value in to_dict(config).items() if name not in _SIZES}
 
     @property
     def directions(self) -> list[tuple[str, str]]:
@@ -141,6 +164,7 @@ class Preset:
         values = to_dict(self)
         for name in ("output", "train", "validation", "storage", "description"):
             del values[name]
+        values["model"] = {k: v for k, v in to_dict(self.model_config(8, 8)).items() if k not in _SIZES}
         return {**json.loads(json.dumps(values)), "seed": self.train.seed}
 
     def changes_since(self, recorded: dict[str, Any]) -> list[str]:
@@ -163,6 +187,7 @@ def _with_defaults(fingerprint: dict[str, Any]) -> dict[str, Any]:
     return {
         "data": to_dict(from_dict(DataConfig, fingerprint["data"])),
         "tokenizer": to_dict(from_dict(TokenizerConfig, fingerprint["tokenizer"])),
+        "start": fingerprint.get("start"),
         "model": to_dict(_model_config(fingerprint["model"], 8, 8)),
         "train.seed": fingerprint["seed"],
     }

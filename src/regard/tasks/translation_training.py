@@ -19,7 +19,7 @@ from regard.data.corpus import Pair, read_pairs
 from regard.data.sampler import BatchSampler
 from regard.data.sampling import SubwordSampler
 from regard.model import Transformer
-from regard.model.folder import save_model
+from regard.model.folder import assign_weights, load_weights, save_model
 from regard.tasks.card import Recipe, write_card
 from regard.tasks.preparation import Prepared, Say, prepare
 from regard.tasks.preset import Preset
@@ -198,7 +198,7 @@ class TranslationTask(Task):
 
     @property
     def _tagged(self) -> bool:
-        return len(self.preset.directions) > 1
+        return bool(self.tokenizers[0].tags)
 
     def languages(self) -> dict[str, Any]:
         """The task section of the model's configuration."""
@@ -253,6 +253,9 @@ def train(preset: Preset, say: Say, recipe: Recipe | None = None) -> Path | None
                 processes.first(lambda: len(task.dev()))  # an error there should not wait for the first validation
             torch.manual_seed(preset.train.seed)
             model = Transformer(task.config)
+            if preset.start:
+                say(f"starting from {preset.start.model}")
+                assign_weights(model, load_weights(preset.start.model / "model.safetensors"), str(preset.start.model))
             count = sum(parameter.numel() for parameter in model.parameters())
             say(f"{count:,} parameters, {task.sampler.batches_in_epoch:,} batches an epoch")
             trainer = Trainer(
