@@ -1,12 +1,13 @@
 """Dropout from a pool of masks: what it keeps, how it scales, and that it can be repeated."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from regard.attention import Dropout, dropout
-from regard.attention.dropout import POOL_SIZE, offsets_from
+from regard.attention.dropout import POOL_SIZE, UniformNoise, offsets_from
 
 
 @pytest.fixture
@@ -126,3 +127,34 @@ def test_a_pool_made_in_inference_mode_serves_in_training() -> None:
 def test_rates(rate: float) -> None:
     with pytest.raises(ValueError, match=r"lies in \[0, 1\), got"):
         Dropout(rate)
+
+
+# ---- noise
+
+
+def test_noise_is_uniform_with_the_published_size() -> None:
+    """In (-α/√(T·D), α/√(T·D)), mean 0, variance a third of the square; nothing in evaluation."""
+    noise, x = UniformNoise(5.0), torch.randn(400, 20, 32, dtype=torch.float64)
+    drawn = noise(x) - x
+    size = 5 / math.sqrt(20 * 32)
+    assert size * 0.999 < float(drawn.abs().max()) <= size * (1 + 1e-9)
+    count = drawn.numel()
+    assert abs(float(drawn.mean())) < 4 * size / math.sqrt(3 * count)
+    assert float(drawn.var()) == pytest.approx(size**2 / 3, rel=0.01)
+    assert torch.equal(noise.eval()(x), x)
+    assert torch.equal(UniformNoise(0.0)(x), x)
+
+
+def test_noise_in_threads_comes_from_their_own_generator() -> None:
+    noise, x = UniformNoise(1.0), torch.zeros(3, 4, 5)
+    drawn = []
+    for seed in (1, 1, 2):
+        with offsets_from(seed):
+            drawn.append(noise(x))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_size_of_noise_is_not_negative() -> None:
+    with pytest.raises(ValueError, match="not negative, got -1"):
+        UniformNoise(-1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from regard.attention import Dropout, Mask, attend, kernels, reference_attention, which_kernel
+from regard.attention import Dropout, Mask, ScaledDot, Scoring, attend, dispatch, reference_attention, which_kernel
 
 EXACT = {"atol": 1e-10, "rtol": 0.0}
 Problem = tuple[Tensor, Tensor, Tensor]
@@ -102,7 +102,8 @@ def test_reference_is_the_formula(kind: str, size: tuple[int, ...], seed: int) -
     query, key, value = problem(*size, seed=seed)
     mask, positions = a_mask(kind, *size[:3], seed=seed)
     view = None if mask is None else mask.view(size[1], size[2], query.device, positions)
-    output, weights = reference_attention(query, key, value, view, 0.7)
+    positions = None if positions is None else positions.view(-1, size[1])
+    output, weights = reference_attention(query, key, value, view, Scoring(ScaledDot(0.7)), positions)
     expected, expected_weights = by_hand(query, key, value, allowed_by(mask, positions, *size[:3]), 0.7)
     torch.testing.assert_close(output, expected, **EXACT)
     torch.testing.assert_close(weights, expected_weights, **EXACT)
@@ -117,7 +118,7 @@ def test_fast_kernels_equal_the_reference(
     mask, positions = a_mask(kind, *size[:3], seed=seed)
     found = []
     for name in ("reference", kernel):
-        output = attend(*inputs, mask, positions=positions, scale=scale, kernel=name)
+        output = attend(*inputs, mask, Scoring(ScaledDot(scale)), positions=positions, kernel=name)
         probe = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         found.append((output, *torch.autograd.grad((output * probe).sum(), inputs)))
     for expected, tensor in zip(*found, strict=True):
@@ -180,13 +181,13 @@ def test_attend_takes_the_kernel_that_which_kernel_names(
 ) -> None:
     taken = []
     for name in ("explicit", "sdpa", "reference"):
-        original = getattr(kernels, f"{name}_attention")
+        original = getattr(dispatch, f"{name}_attention")
 
         def watched(*args: Any, name: str = name, original: Any = original) -> Any:
             taken.append(name)
             return original(*args)
 
-        monkeypatch.setattr(kernels, f"{name}_attention", watched)
+        monkeypatch.setattr(dispatch, f"{name}_attention", watched)
     tensors = {"query": torch.ones(1, 1, 2, 4), "key": torch.ones(1, 1, num_keys, 4)}
     tensors["value"] = torch.ones(1, 1, num_keys, value_dim)
     tensors = {n: t.to(dtype).requires_grad_(n == wanted or wanted == "no_grad") for n, t in tensors.items()}
@@ -199,7 +200,7 @@ def test_attend_takes_the_kernel_that_which_kernel_names(
         num_keys=num_keys,
         training=wanted in tensors,
         dropout=rate > 0 and not evaluation,
-        equal_widths=value_dim == 4,
+        widths=(4, value_dim),
     )
     assert taken == [choice.kernel]
     assert choice.reason
@@ -207,9 +208,9 @@ def test_attend_takes_the_kernel_that_which_kernel_names(
 
 def test_which_kernel_gives_reasons() -> None:
     def choose(device: str, dtype: torch.dtype, num_keys: int, **more: Any) -> tuple[str, str]:
-        return tuple(which_kernel(device=device, dtype=dtype, num_queries=9, num_keys=num_keys, **more))  # type: ignore[return-value]
+        return which_kernel(device=device, dtype=dtype, num_queries=9, num_keys=num_keys, **more)[:2]
 
-    kernel, reason = choose("cpu", torch.bfloat16, 64, training=True)
+    kernel, reason = choose("cpu", torch.bfloat16, 64, training=True, threads=2)
     assert kernel == "explicit"
     assert "up to 512 keys" in reason
     kernel, reason = choose("cpu", torch.float32, 129, training=True)
@@ -218,7 +219,7 @@ def test_which_kernel_gives_reasons() -> None:
     assert choose("cpu", torch.float32, 64, training=False)[0] == "sdpa"
     assert choose("cuda", torch.bfloat16, 64, training=True)[0] == "sdpa"
     assert choose("cpu", torch.float64, 64, training=True)[0] == "explicit"
-    for unserved in ({"dropout": True}, {"equal_widths": False}):
+    for unserved in ({"dropout": True}, {"widths": (64, 32)}):
         kernel, reason = choose("cpu", torch.float32, 900, training=False, **unserved)
         assert kernel == "explicit"
         assert "sdpa writes the weights out as well" in reason
@@ -242,7 +243,7 @@ def test_dropout_only_in_training(kernel: Any) -> None:
 
 def test_the_reference_has_no_dropout() -> None:
     query, key, value = problem(1, 2, 2, 2, 2)
-    with pytest.raises(ValueError, match="has no dropout; use explicit or sdpa"):
+    with pytest.raises(ValueError, match="the reference kernel cannot do this: it has no dropout"):
         attend(query, key, value, dropout=Dropout(0.5), kernel="reference")
     attend(query, key, value, dropout=Dropout(0.5).eval(), kernel="reference")
 
@@ -260,7 +261,7 @@ def test_an_unknown_kernel_names_the_nearest() -> None:
         ((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 2, 4)),
         ((2, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4)),
         ((2, 2, 3, 4), (2, 2, 3, 4), (1, 2, 3, 4)),
-        ((2, 2, 3, 4), (2, 1, 3, 4), (2, 1, 3, 4)),
+        ((2, 3, 3, 4), (2, 2, 3, 4), (2, 2, 3, 4)),
         ((2, 3, 4), (2, 3, 4), (2, 3, 4)),
     ],
 )

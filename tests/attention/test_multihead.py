@@ -1,6 +1,7 @@
 """Multi-head attention against PyTorch's, and against itself with caches and shared memories."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from regard.attention import KeyValueCache, Mask, MultiHeadAttention, RotaryPositions
+from regard.attention import (
+    AdaptiveSpan,
+    Additive,
+    ALiBi,
+    Cosine,
+    KeyValueCache,
+    Mask,
+    MultiHeadAttention,
+    RotaryPositions,
+    Scoring,
+    ShawPositions,
+    T5Bias,
+    TopK,
+    TransformerXLPositions,
+    entmax15,
+)
 from regard.attention.multihead import joint_linear
 
 EXACT = {"atol": 1e-10, "rtol": 0.0}
@@ -96,10 +112,11 @@ def test_widths_of_heads_are_free(
     torch.testing.assert_close(attention(x, projected), expected, **EXACT)
 
 
-@pytest.mark.parametrize("rotary", [False, True])
-@pytest.mark.parametrize("kind", ["self", "cross", "cross, shared"])
+@pytest.mark.parametrize(
+    ("kind", "rotary"), [("self", False), ("self", True), ("cross", False), ("cross, shared", False)]
+)
 def test_weights_are_those_that_forward_uses(kind: str, rotary: bool) -> None:
-    attention = make(rotary=RotaryPositions(D // H) if rotary else None)
+    attention = make(scoring=Scoring(position=RotaryPositions(D // H) if rotary else None))
     x = randn(4, 3, D)
     mask = Mask.causal() & Mask.boolean(torch.rand(3, 3) < 0.7)
     positions = torch.randint(0, 50, (4, 3))
@@ -152,19 +169,130 @@ def test_rows_that_cannot_share_a_memory(rows: int) -> None:
         attention(randn(6, 1, D), attention.project_memory(torch.ones(rows, 2, D).double()))
 
 
-@pytest.mark.parametrize("rotary", [False, True])
-def test_a_cache_gives_what_the_whole_pass_gives(rotary: bool) -> None:
-    attention = make(rotary=RotaryPositions(D // H) if rotary else None, value_dim=5).requires_grad_(False)
-    x = randn(2, 7, D).detach()
-    whole = attention(x, mask=Mask.causal())
-    cache = KeyValueCache.empty(2, H, 9, D // H, 5, dtype=x.dtype, device=x.device)
+SCORINGS: dict[str, Callable[[], Scoring]] = {
+    "none": Scoring,
+    "rotary": lambda: Scoring(position=RotaryPositions(D // H)),
+    "Shaw": lambda: Scoring(position=ShawPositions(D // H, max_distance=2)),
+    "Transformer-XL": lambda: Scoring(position=TransformerXLPositions(D, H, D // H)),
+    "T5": lambda: Scoring(position=T5Bias(H, bidirectional=False, num_buckets=4, max_distance=5)),
+    "ALiBi": lambda: Scoring(position=ALiBi(H)),
+    "span": lambda: Scoring(span=AdaptiveSpan(H, 6, ramp=2)),
+    "entmax, additive": lambda: Scoring(Additive(H, D // H), entmax15),
+    "cosine, top k": lambda: Scoring(Cosine(H), TopK(2), RotaryPositions(D // H, fraction=0.5)),
+}
+
+
+@pytest.mark.parametrize("window", [None, 0, 3])
+@pytest.mark.parametrize("kind", SCORINGS)
+def test_a_cache_gives_what_the_whole_pass_gives(kind: str, window: int | None) -> None:
+    """Also one that forgets what a window hides, and where rows began in different columns."""
+    attention = make(scoring=SCORINGS[kind](), value_dim=5, num_kv_heads=1).requires_grad_(False)
+    x, starts = randn(2, 60, D).detach(), torch.tensor([0, 2])
+    rule = Mask.causal() if window is None else Mask.causal() & Mask.window(window, 0)
+    whole = attention(x, mask=rule & Mask.since(starts), positions=torch.arange(60))
+    cache = KeyValueCache.empty(2, 1, 60, D // H, 5, dtype=x.dtype, device=x.device, window=window)
     start = 0
-    for width in (1, 3, 1, 2):  # several columns at a time, too
+    for width in (1, 3, 1, 25, 2, *[1] * 28):  # several columns at a time, too
         now = slice(start, start + width)
         positions = torch.arange(start, start + width)
-        output = attention(x[:, now], mask=Mask.causal(), positions=positions, cache=cache)
+        output = attention(x[:, now], mask=rule & Mask.since(starts), positions=positions, cache=cache)
         torch.testing.assert_close(output, whole[:, now], **EXACT)
         start += width
+    assert start == cache.used == 60
+    if window is not None:
+        assert cache.capacity <= max(2 * window + 16, window + 25)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_bounded_cache_counts_from_the_first_column(first: int) -> None:
+    """As a running batch does: its columns are renumbered, and rows are moved."""
+    attention = make(scoring=SCORINGS["T5"]()).requires_grad_(False)
+    x, rule = randn(3, 70, D).detach(), Mask.causal() & Mask.window(4, 0)
+    whole = attention(x[:, first:], mask=rule)
+    cache = KeyValueCache.empty(3, H, 8, D // H, D // H, dtype=x.dtype, device=x.device, window=4)
+    attention(x[:, :first], mask=rule, cache=cache) if first else None
+    dropped, rows = 0, torch.arange(3)
+    for column in range(first, 70):
+        if column in (9, 30, 41):
+            cache.make_room(first - dropped if dropped < first else column - dropped - 6, 100)
+            dropped = first if dropped < first else column - 6
+        if column in (20, 50):
+            rows = rows[[2, 0, 1]]
+            cache.select(torch.tensor([2, 0, 1]), first=max(0, first - dropped))
+        output = attention(x[rows, column : column + 1], mask=rule, cache=cache, first=max(0, first - dropped))
+        torch.testing.assert_close(output[:, 0], whole[rows, column - first], **EXACT)
+    assert cache.capacity <= 24
+
+
+@pytest.mark.parametrize("kind", SCORINGS)
+def test_a_past_is_attended_to_without_gradient(kind: str) -> None:
+    """Two segments give what one pass gives (one layer), and no gradient reaches the first."""
+    attention = make(scoring=SCORINGS[kind]())
+    x, past = randn(2, 4, D), randn(2, 3, D)
+    whole = attention(torch.cat([past, x], dim=1), mask=Mask.causal())[:, 3:]
+    found = attention(x, mask=Mask.causal(), past=past)
+    torch.testing.assert_close(found, whole, **EXACT)
+    positions = torch.tensor([[5, 6, 7, 8], [3, 4, 5, 6]])
+    torch.testing.assert_close(attention(x, mask=Mask.causal(), past=past, positions=positions), whole, **EXACT)
+    found.sum().backward()
+    assert x.grad is not None
+    assert past.grad is None
+
+
+def test_a_past_must_fit() -> None:
+    attention = make(scoring=SCORINGS["rotary"]())
+    x = randn(2, 4, D)
+    cache = KeyValueCache.empty(2, H, 9, D // H, D // H, dtype=x.dtype, device=x.device)
+    with pytest.raises(ValueError, match="give a past or a cache, not both"):
+        attention(x, past=x, cache=cache)
+    with pytest.raises(ValueError, match="give a memory or a past, not both"):
+        attention(x, attention.project_memory(x), past=x)
+    with pytest.raises(ValueError, match=r"is B×M×D, got \(1, 4, 12\)"):
+        attention(x, past=x[:1])
+    with pytest.raises(ValueError, match="begin at 2, too low for a past of 4"):
+        attention(x, past=x, positions=torch.arange(2, 6))
+
+
+@pytest.mark.parametrize("kind", ["self", "cross"])
+def test_outputs_of_heads_add_up(kind: str) -> None:
+    attention = make(num_heads=6, head_dim=2, num_kv_heads=3, value_dim=5, out_dim=7, memory_dim=4)
+    x, mask = randn(2, 5, D), Mask.window(1, 1)
+    if kind == "self":
+        attention = make(num_heads=6, head_dim=2, num_kv_heads=3, value_dim=5, out_dim=7)
+    memory = attention.project_memory(randn(2, 5, 4)) if kind == "cross" else None
+    by_head = attention.head_outputs(x, memory, mask)
+    assert by_head.shape == (2, 5, 6, 7)
+    torch.testing.assert_close(by_head.sum(2) + attention.out.bias, attention(x, memory, mask), **EXACT)
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 6])
+def test_grouped_queries_are_repeated_keys(num_kv_heads: int) -> None:
+    """Ainslie et al. 2023: as if each head of keys stood there H / G times."""
+    grouped, whole = make(num_heads=6, head_dim=4, num_kv_heads=num_kv_heads), make(num_heads=6, head_dim=4)
+    with torch.no_grad():
+        for name in ("query", "out", "key", "value"):
+            for kind in ("weight", "bias"):
+                given = getattr(grouped, name).get_parameter(kind)
+                if name in ("key", "value"):
+                    given = given.unflatten(0, (num_kv_heads, 4)).repeat_interleave(6 // num_kv_heads, dim=0)
+                    given = given.flatten(0, 1)
+                getattr(whole, name).get_parameter(kind).copy_(given)
+    x = randn(2, 5, D)
+    torch.testing.assert_close(grouped(x, mask=Mask.causal()), whole(x, mask=Mask.causal()), **EXACT)
+    assert grouped.weights(x).shape == (2, 6, 5, 5)
+    torch.testing.assert_close(grouped.weights(x), whole.weights(x), **EXACT)
+
+
+def test_heads_that_do_not_divide() -> None:
+    with pytest.raises(ValueError, match="num_kv_heads 2 does not divide num_heads 3"):
+        make(num_kv_heads=2)
+
+
+@pytest.mark.parametrize("kind", ["rotary", "Shaw", "T5", "span"])
+def test_positions_have_no_place_in_a_memory(kind: str) -> None:
+    attention, x = make(scoring=SCORINGS[kind]()), randn(1, 2, D)
+    with pytest.raises(ValueError, match="make the cross-attention without position and span"):
+        attention(x, attention.project_memory(x))
 
 
 def test_a_memory_or_a_cache() -> None:

@@ -48,3 +48,13 @@ def test_bf16_needs_its_instructions(monkeypatch: pytest.MonkeyPatch, flags: set
 @pytest.mark.gpu
 def test_a_gpu_says_whether_it_has_bf16() -> None:
     assert isinstance(device.has_fast_bf16(torch.device("cuda")), bool)
+
+
+def test_a_gpu_is_found_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidia0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
+    assert not device.has_gpu()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
+    assert device.has_gpu()
+    monkeypatch.setattr("os.path.exists", lambda path: False)
+    assert not device.has_gpu()

@@ -204,3 +204,18 @@ def test_gradients_of_parts_add_up() -> None:
     assert add([0, 2]) + add([3]) + add([1]) == whole
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], **EXACT)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_bias_equals_pytorch(smoothing: float) -> None:
+    hidden, weight, targets = problem()
+    bias = torch.randn(W, dtype=torch.float64, requires_grad=True)
+    expected = F.cross_entropy(hidden @ weight.t() + bias, targets, reduction="sum", label_smoothing=smoothing)
+    found = cross_entropy(hidden, weight, targets, smoothing, bias)
+    torch.testing.assert_close(found, expected, **EXACT)
+    leaves = [hidden, weight, bias]
+    gradients = torch.autograd.grad(expected, leaves)
+    for a, b in zip(torch.autograd.grad(found, leaves), gradients, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+    alone = cross_entropy(hidden.detach(), weight.detach(), targets, smoothing, bias)
+    torch.testing.assert_close(torch.autograd.grad(alone, bias)[0], gradients[2], **EXACT)

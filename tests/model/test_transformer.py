@@ -434,7 +434,7 @@ def test_initialisation() -> None:
 # ---- dropout and precision
 
 
-@pytest.mark.parametrize("where", ["dropout", "attention_dropout", "activation_dropout"])
+@pytest.mark.parametrize("where", ["dropout", "attention_dropout", "activation_dropout", "embedding_noise"])
 def test_dropout_acts_in_training_only(where: str) -> None:
     model = make_model(**{"dropout": 0.0, where: 0.5})
     twin = make_model(dropout=0.0)

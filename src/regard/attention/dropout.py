@@ -9,6 +9,7 @@ generator (or, in threads, from :func:`offsets_from`): saving that generator's s
 enough to resume bit for bit.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,3 +82,25 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+class UniformNoise(nn.Module):
+    """Add noise from (-α/√(T·D), α/√(T·D)) to embeddings B×T×D in training (NEFTune, Jain et al. 2024)."""
+
+    def __init__(self, alpha: float):
+        super().__init__()
+        if not 0.0 <= alpha < math.inf:
+            raise ValueError(f"the size of noise is not negative, got {alpha}")
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` with noise (unchanged in evaluation)."""
+        if not self.training or self.alpha == 0.0:
+            return x
+        size = self.alpha / math.sqrt(x.shape[-2] * x.shape[-1])
+        generator = getattr(_local, "generator", None) if x.device.type == "cpu" else None
+        noise = torch.empty_like(x).uniform_(-size, size, generator=generator)
+        return x + noise
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"

@@ -1,187 +1,187 @@
-"""Kernels that compute what the reference computes, faster, and the choice among them.
+"""Kernels that compute what the reference computes, faster.
 
 ``explicit`` writes the products out and keeps the T×S weights: fastest for short
-sequences on a CPU, above all in bf16. ``sdpa`` is PyTorch's fused kernel, which
-never holds the weights. Measured on 2 Zen 5 cores, forward and backward (ms, one
-thread, batch 8, 8 heads of 64): length 256 in bf16, explicit 23, sdpa 47; length
-1024 in fp32, explicit 1607, sdpa 516.
+sequences on a CPU, above all in bf16, and the one that can do everything. ``sdpa`` is
+PyTorch's fused kernel, which never holds the weights. ``blocked`` cuts a window into
+blocks and gives them to one of the two. Which one a call takes is said in ``dispatch``.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from regard.attention.dropout import Dropout
-from regard.attention.mask import Mask, MaskView
-from regard.attention.reference import reference_attention
-from regard.base.errors import did_you_mean
+from regard.attention.scoring import Scoring
+from regard.attention.view import MaskView, TableView
 
-KernelName = Literal["auto", "reference", "explicit", "sdpa"]
+Kernel = Callable[[Tensor, Tensor, Tensor, TableView | None, Scoring, Tensor | None, Dropout | None], Tensor]
+
+#: T×S from which on a mask is worth avoiding even where that means some idle queries.
+_LARGE_TABLE = 1 << 20
 
 
 def explicit_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: MaskView | None, scale: float, dropout: Dropout | None = None
-) -> Tensor:
-    """Two batched products around a softmax; shapes as in :func:`reference_attention`."""
-    if mask is None or mask.allows_everything:
-        scores = torch.matmul(query * scale, key.transpose(-1, -2))
-    else:  # scale and mask in one pass over the scores
-        scores = torch.add(mask.additive(query.dtype), torch.matmul(query, key.transpose(-1, -2)), alpha=scale)
-    weights = torch.softmax(scores, dim=-1)
-    if mask is not None and mask.may_have_empty_rows:
-        weights = weights * mask.rows_with_keys()
-    if dropout is not None:
-        weights = dropout(weights)
-    return torch.matmul(weights, value)
-
-
-def sdpa_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: MaskView | None, scale: float, dropout: Dropout | None = None
-) -> Tensor:
-    """PyTorch's fused kernel; shapes as in :func:`reference_attention`.
-
-    A mask in place of ``is_causal`` costs 1.9× on a CPU, hence the special case.
-    """
-    dropout_rate = dropout.rate if dropout is not None and dropout.training else 0.0
-    if mask is None or mask.allows_everything:
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_rate, scale=scale)
-    if mask.is_plain_causal:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout_rate, scale=scale)
-    additive = mask.additive(query.dtype)
-    output = F.scaled_dot_product_attention(query, key, value, attn_mask=additive, dropout_p=dropout_rate, scale=scale)
-    return output * mask.rows_with_keys() if mask.may_have_empty_rows else output
-
-
-class KernelChoice(NamedTuple):
-    """Which kernel runs, and why."""
-
-    kernel: str
-    reason: str
-
-
-#: Up to this many keys the explicit kernel wins on a CPU while training, by dtype (docs/log.md).
-EXPLICIT_MAX_KEYS = {torch.bfloat16: 512, torch.float32: 128}
-
-#: Without gradients the explicit kernel wins on a CPU from so many matrices (B·H) on, up to so many keys: decoding
-#: steps of many sentences (docs/log.md). A single sentence is faster through sdpa.
-MANY_MATRICES, MANY_MAX_KEYS = 128, 256
-
-
-def which_kernel(
-    *,
-    device: str,
-    dtype: torch.dtype,
-    num_queries: int,
-    num_keys: int,
-    training: bool,
-    dropout: bool = False,
-    equal_widths: bool = True,
-    need_weights: bool = False,
-    num_matrices: int = 1,
-) -> KernelChoice:
-    """Say which kernel :func:`attend` takes for such a call, and why not another.
-
-    Args:
-        device: its type, such as ``cpu`` or ``cuda``.
-        dtype: of queries, keys and values.
-        num_queries: T.
-        num_keys: S.
-        training: whether gradients are wanted.
-        dropout: whether weights are dropped.
-        equal_widths: whether V is K.
-        need_weights: whether the weights are wanted, as by :meth:`MultiHeadAttention.weights`.
-        num_matrices: B·H, how many such problems there are at once.
-    """
-    if need_weights:
-        return KernelChoice("reference", "the weights are wanted, and the other kernels do not return them")
-    if dtype == torch.float64:
-        return KernelChoice("explicit", "float64 is for checking: sdpa cannot be differentiated twice")
-    if device == "cpu" and (dropout or not equal_widths):
-        reason = "with dropout" if dropout else "where V is not K"
-        return KernelChoice("explicit", f"on a CPU, sdpa writes the weights out as well {reason}")
-    if device == "cpu" and training:
-        most = EXPLICIT_MAX_KEYS.get(dtype, 0)
-        name = str(dtype).removeprefix("torch.")
-        if num_keys <= most:
-            return KernelChoice("explicit", f"faster than sdpa up to {most} keys, training in {name} on a CPU")
-        return KernelChoice("sdpa", f"faster than explicit above {most} keys, training in {name} on a CPU")
-    if device == "cpu" and num_matrices >= MANY_MATRICES and num_keys <= MANY_MAX_KEYS:
-        return KernelChoice("explicit", f"faster than sdpa for {num_matrices} matrices of {num_keys} keys on a CPU")
-    return KernelChoice("sdpa", f"never holds the {num_queries}×{num_keys} weights, as explicit does")
-
-
-def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Mask | None = None,
-    *,
-    positions: Tensor | None = None,
-    scale: float | None = None,
+    mask: TableView | None,
+    scoring: Scoring,
+    added: Tensor | None = None,
     dropout: Dropout | None = None,
-    kernel: KernelName = "auto",
 ) -> Tensor:
-    """Attention over heads: softmax(scale · Q Kᵀ) V.
+    """Two batched products around the normaliser; shapes as in :func:`reference_attention`.
 
     Args:
         query: B×H×T×K.
-        key: B×H×S×K.
-        value: B×H×S×V; V may differ from K.
-        mask: which keys each query may attend to; None for all.
-        positions: T or B×T absolute positions of the queries, for masks that depend
-            on them. Default: the last T of S.
-        scale: factor on the dot products; default K**-0.5.
-        dropout: on the weights, while it is in training mode (sdpa takes its rate and
-            draws its own masks).
-        kernel: ``auto`` to choose by :func:`which_kernel`.
-
-    Returns:
-        B×H×T×V. A query that may attend to nothing gets zeros.
-
-    Raises:
-        ValueError: shapes that do not fit together, an unknown kernel, or one that
-            cannot do what is asked of it.
+        key: B×G×S×K.
+        value: B×G×S×V.
+        mask: who may attend to whom.
+        scoring: similarity and normaliser; its terms come in ``added``.
+        added: (B or 1)×H×T×S, added to the scores.
+        dropout: on the weights.
     """
-    _check_shapes(query, key, value)
-    factor: float = query.shape[-1] ** -0.5 if scale is None else scale
-    num_queries, num_keys = query.shape[-2], key.shape[-2]
-    view = None if mask is None else mask.view(num_queries, num_keys, query.device, positions)
-    if view is not None:
-        _check_rows(view, len(query))
-    if kernel == "auto":
-        kernel = which_kernel(
-            device=query.device.type,
-            dtype=query.dtype,
-            num_queries=num_queries,
-            num_keys=num_keys,
-            training=torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
-            dropout=dropout is not None and dropout.training and dropout.rate > 0,
-            equal_widths=value.shape[-1] == query.shape[-1],
-            num_matrices=query.shape[0] * query.shape[1],
-        ).kernel  # type: ignore[assignment]
-    if kernel == "explicit":
-        return explicit_attention(query, key, value, view, factor, dropout)
-    if kernel == "sdpa":
-        return sdpa_attention(query, key, value, view, factor, dropout)
-    if kernel == "reference":
-        if dropout is not None and dropout.training and dropout.rate:
-            raise ValueError("the reference kernel has no dropout; use explicit or sdpa")
-        return reference_attention(query, key, value, view, factor)[0]
-    raise ValueError(f"unknown kernel '{kernel}'.{did_you_mean(kernel, ('auto', 'reference', 'explicit', 'sdpa'))}")
+    num_heads, groups = query.shape[1], key.shape[1]
+    bias = _bias(query, mask, added)
+    product = scoring.as_product(query, key)
+    if product is None:
+        scores = scoring.similarity(scoring.content(query), key.repeat_interleave(num_heads // groups, dim=1))
+        scores = scores if bias is None else scores + bias
+    else:
+        query, key, scale = product
+        if bias is None:
+            scores = _by_group(query * scale, key.transpose(-1, -2))
+        else:  # scale and bias in one pass over the scores
+            scores = torch.add(bias, _by_group(query, key.transpose(-1, -2)), alpha=scale)
+    weights = scoring.normaliser(scores)
+    some = _rows_with_keys(mask, scoring, bias)
+    if some is not None:
+        weights = weights * some
+    if dropout is not None:
+        weights = dropout(weights)
+    return _by_group(weights, value)
 
 
-def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
-    fit = query.dim() == key.dim() == value.dim() == 4 and query.shape[-1] == key.shape[-1]
-    if not fit or key.shape[:3] != value.shape[:3] or query.shape[:2] != key.shape[:2]:
-        raise ValueError(
-            "attention wants query B×H×T×K, key B×H×S×K and value B×H×S×V, got "
-            f"{tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}"
-        )
+def sdpa_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: TableView | None,
+    scoring: Scoring,
+    added: Tensor | None = None,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """PyTorch's fused kernel, for a dot product under a softmax; arguments as in :func:`explicit_attention`.
+
+    A mask in place of ``is_causal`` costs 1.9× on a CPU, hence the special cases.
+    """
+    rate = dropout.rate if dropout is not None and dropout.training else 0.0
+    product = scoring.as_product(query, key)
+    assert product is not None, "dispatch gives sdpa dot products only"
+    query, key, scale = product
+    if key.shape[1] != query.shape[1]:
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    if added is None and (mask is None or mask.allows_everything):
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=rate, scale=scale)
+    if added is None and mask is not None and mask.is_plain_causal:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=rate, scale=scale)
+    behind = key.shape[2] - query.shape[2]
+    if added is None and _is_causal_at_end(mask) and behind > 0 and key.shape[2] * query.shape[2] >= _LARGE_TABLE:
+        query = F.pad(query, (0, 0, behind, 0))  # as many queries as keys: a plain causal mask, which need not exist
+        output = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=rate, scale=scale)
+        return output[:, :, behind:]
+    bias = _bias(query, mask, added)
+    output = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate, scale=scale)
+    some = _rows_with_keys(mask, scoring, bias)
+    return output if some is None else output * some
 
 
-def _check_rows(view: MaskView, rows: int) -> None:
-    """A mask of other rows would otherwise be broadcast, or fail deep inside a kernel."""
-    if not view.allows_everything and not view.is_plain_causal and view.boolean().shape[0] not in (1, rows):
-        raise ValueError(f"the mask has {view.boolean().shape[0]} rows, but there are {rows} rows of queries")
+def blocked_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: MaskView,
+    scoring: Scoring,
+    inner: Kernel,
+    dropout: Dropout | None = None,
+) -> Tensor:
+    """A window, cut into blocks of queries that see the block before them and the block after.
+
+    Time and memory grow with T times the window. It is plain PyTorch around another kernel, and
+    so can be trained anywhere.
+
+    Args:
+        query: B×H×T×K, at the end of the keys.
+        key: B×G×S×K.
+        value: B×G×S×V.
+        mask: one whose reach is bounded on both sides.
+        scoring: as for ``inner``; its terms are computed once for all blocks.
+        inner: the kernel for the blocks.
+        dropout: on the weights.
+    """
+    left, right = mask.mask.reach
+    assert left is not None, "dispatch gives windows only"
+    assert right is not None, "dispatch gives windows only"
+    (rows, _, num_queries, _), num_keys = query.shape, key.shape[2]
+    width = block_width(left, right)
+    count = -(-num_queries // width)
+    behind, missing = num_keys - num_queries, count * width - num_queries
+    before = max(0, left - behind)  # keys that the first block looks for in vain
+
+    def fold(x: Tensor) -> Tensor:
+        """B×H×(blocks·width)×K to (B·blocks)×H×width×K."""
+        return x.transpose(1, 2).reshape(rows * count, -1, *x.shape[1::2]).transpose(1, 2)
+
+    def neighbours(x: Tensor) -> Tensor:
+        """B×G×S×K to (B·blocks)×G×(left+width+right)×K."""
+        starts = range(0, left + width + right, width)
+        x = x[:, :, max(0, behind - left) :].transpose(1, 2)  # B×(left+T)×G×K
+        x = F.pad(x, (0, 0, 0, 0, before, (count + len(starts) - 1) * width - before - x.shape[1]))
+        parts = [x[:, start : start + count * width].unflatten(1, (count, width)) for start in starts]
+        parts[-1] = parts[-1][:, :, : left + width + right - starts[-1]]
+        return torch.cat(parts, dim=2).flatten(0, 1).transpose(1, 2)
+
+    added = None
+    folded = fold(F.pad(query, (0, 0, 0, missing)))
+    if scoring.terms:
+        added = scoring.added(folded, left + width + right, ahead=right)
+    output = inner(folded, neighbours(key), neighbours(value), mask.blocks(width, rows), scoring, added, dropout)
+    output = output.transpose(1, 2).reshape(rows, count * width, *output.shape[1::2]).transpose(1, 2)
+    return output[:, :, :num_queries]
+
+
+def block_width(left: int, right: int) -> int:
+    """Queries in a block: as many as the window is wide, but no fewer than pay for a matrix product."""
+    return max(left + right, 32)
+
+
+def _by_group(x: Tensor, shared: Tensor) -> Tensor:
+    """x @ shared, B×H×T×K with B×G×K×S: consecutive heads of x share one matrix, which is not copied."""
+    heads, groups, rows = x.shape[1], shared.shape[1], x.shape[2]
+    if heads == groups:
+        return torch.matmul(x, shared)
+    together = x.unflatten(1, (groups, -1)).flatten(2, 3)  # B×G×(H/G·T)×K
+    return torch.matmul(together, shared).unflatten(2, (-1, rows)).flatten(1, 2)
+
+
+def _bias(query: Tensor, mask: TableView | None, added: Tensor | None) -> Tensor | None:
+    """What is added to the scores for the mask and the terms."""
+    if mask is None or mask.allows_everything:
+        return added
+    additive = mask.additive(query.dtype)
+    return additive if added is None else additive + added
+
+
+def _rows_with_keys(mask: TableView | None, scoring: Scoring, bias: Tensor | None) -> Tensor | None:
+    """Which queries see any key, (B or 1)×(H or 1)×T×1; None where all do."""
+    if scoring.span is not None and bias is not None:
+        return (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
+    if mask is None or mask.allows_everything or not mask.may_have_empty_rows:
+        return None
+    return mask.rows_with_keys()
+
+
+def _is_causal_at_end(mask: TableView | None) -> bool:
+    return isinstance(mask, MaskView) and mask.mask.is_causal and mask.positions is None

@@ -1,11 +1,11 @@
 """Who may attend to whom: one mask type, combined with ``&`` and ``|``.
 
 ``True`` means *may attend*, everywhere. A mask is a rule, not a tensor: it is
-evaluated for the query positions and the number of keys at hand, so that the
-same ``Mask.causal()`` serves a whole sentence, one decoding step, or a batch
-whose rows stand at different positions. Without explicit positions the queries
-are aligned to the *end* of the keys, which is what a key-value cache needs.
-A mask is a value: it copies the tensors it is made of.
+evaluated for the query positions and the keys at hand, so that the same
+``Mask.causal()`` serves a whole sentence, one decoding step, a batch whose rows
+stand at different positions, the blocks of a window, or a compiled kernel. Without
+explicit positions the queries are aligned to the *end* of the keys, which is what a
+key-value cache needs. A mask is a value: it copies the tensors it is made of.
 
 Shapes: B batch, T queries, S keys.
 """
@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from regard.attention.view import MaskView, TableView
+
 #: Views that a mask remembers; the layers of one model ask for one or two different ones.
 _REMEMBERED_VIEWS = 4
 
@@ -22,42 +24,101 @@ _REMEMBERED_VIEWS = 4
 class Mask(ABC):
     """A rule that says which key positions each query position may attend to."""
 
+    #: How many rows of a batch the rule tells apart; 1 where it is the same for all.
+    rows: int = 1
     #: True where every query at position 0 or later sees key 0, so that none of them is without keys.
     allows_first_key: bool = False
+    #: True where every query sees the key at its own position, if there is one.
+    allows_itself: bool = False
+    #: True where the rule is the causal one, and nothing else.
+    is_causal: bool = False
     #: True where two queries of a row may see different keys.
     looks_at_queries: bool = True
+    #: How far before and after its own position a query may look; None for as far as it likes.
+    reach: tuple[int | None, int | None] = (None, None)
 
     def __init__(self) -> None:
         self._views: dict[tuple, MaskView] = {}
 
     @abstractmethod
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        """Whether queries may attend to keys; any integers of shapes that broadcast.
+
+        Args:
+            row: row of the batch.
+            number: which of the T queries it is.
+            query: its position.
+            key: position of the key; it need not exist, the answer then does not matter.
+        """
+
+    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
+        """True where the rule is known, without evaluating it, to forbid nothing.
+
+        Args:
+            num_queries: T.
+            num_keys: S.
+            at_end: whether the queries are the last of the keys, one after the other.
+            stop: position after that of the last key.
+        """
+        return False
+
+    def check(self, num_queries: int, num_keys: int) -> None:  # noqa: B027 - most rules fit any size
+        """Raise ValueError where the mask is known to be one of other sizes."""
+
+    def allowed(
+        self,
+        query_positions: Tensor,
+        key_positions: Tensor,
+        numbers: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """Evaluate the rule.
 
         Args:
             query_positions: (B or 1)×T×1 absolute positions.
-            key_positions: 1×1×S absolute positions, ``arange(S)``.
+            key_positions: (B or 1)×(T or 1)×S absolute positions.
+            numbers: (B or 1)×T×1 places of the queries among all of them; default 0 to T - 1.
+            rows: B×1×1 rows of the batch; default all that the mask tells apart.
 
         Returns:
             (B or 1)×T×S booleans, or a shape that broadcasts to it.
         """
+        device = query_positions.device
+        if rows is None:
+            rows = torch.arange(self.rows, device=device)[:, None, None]
+        if numbers is None:
+            numbers = torch.arange(query_positions.shape[1], device=device)[None, :, None]
+        return self.rule(rows, numbers, query_positions, key_positions)
 
-    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool) -> bool:
-        """True where the rule is known, without evaluating it, to forbid nothing.
+    def some(self, rows: Tensor, numbers: Tensor, positions: Tensor, num_keys: int, first_key: int) -> TableView:
+        """Evaluate for some of the queries only.
 
         Args:
-            at_end: whether the queries are the last of the keys, one after the other.
+            rows: R rows of the batch.
+            numbers: R×t places of the queries among all of them.
+            positions: (R or 1)×t positions of the queries.
+            num_keys: S.
+            first_key: position of the first key.
         """
-        return False
+        keys = torch.arange(first_key, first_key + num_keys, device=rows.device)[None, None]
+        allowed = self.allowed(positions[:, :, None], keys, numbers[:, :, None], rows[:, None, None])
+        return TableView(allowed.expand(*numbers.shape, num_keys)[:, None], may_have_empty_rows=True)
 
     def view(
-        self, num_queries: int, num_keys: int, device: torch.device, positions: Tensor | None = None
-    ) -> "MaskView":
+        self,
+        num_queries: int,
+        num_keys: int,
+        device: torch.device,
+        positions: Tensor | None = None,
+        *,
+        first_key: int = 0,
+    ) -> MaskView:
         """Evaluate for ``num_queries`` against ``num_keys``; remembered, since every layer asks the same.
 
         Args:
             positions: T or B×T absolute positions of the queries; such a view is not
                 remembered. Default: the last T of the S positions.
+            first_key: position of the first key, where a cache has dropped those before.
 
         Raises:
             ValueError: ``positions`` are not those of ``num_queries`` queries.
@@ -65,14 +126,14 @@ class Mask(ABC):
         if positions is not None:
             if positions.dim() not in (1, 2) or positions.shape[-1] != num_queries:
                 raise ValueError(f"positions of {num_queries} queries are T or B×T, got {tuple(positions.shape)}")
-            return MaskView(self, num_queries, num_keys, device, positions)
+            return MaskView(self, num_queries, num_keys, device, positions, first_key)
         # a tensor made in inference mode cannot take part in training later (torch.compile cannot ask)
         inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
-        key = (num_queries, num_keys, device, inference)
+        key = (num_queries, num_keys, device, inference, first_key)
         if key not in self._views:
             if len(self._views) == _REMEMBERED_VIEWS:
                 del self._views[next(iter(self._views))]
-            self._views[key] = MaskView(self, num_queries, num_keys, device, None)
+            self._views[key] = MaskView(self, num_queries, num_keys, device, None, first_key)
         return self._views[key]
 
     def __and__(self, other: "Mask") -> "Mask":
@@ -123,69 +184,6 @@ class Mask(ABC):
         return _Boolean(allowed)
 
 
-class MaskView:
-    """A mask evaluated for one set of queries and keys, in the forms that the kernels want."""
-
-    def __init__(self, mask: Mask, num_queries: int, num_keys: int, device: torch.device, positions: Tensor | None):
-        self.mask = mask
-        self.num_queries = num_queries
-        self.num_keys = num_keys
-        self.device = device
-        self._positions = positions
-        self._boolean: Tensor | None = None
-        self._rows_with_keys: Tensor | None = None
-        self._additive: dict[torch.dtype, Tensor] = {}
-
-    @property
-    def is_plain_causal(self) -> bool:
-        """True where a kernel's own causal flag says the same as this mask."""
-        return isinstance(self.mask, _Causal) and self.num_queries == self.num_keys and self._positions is None
-
-    @property
-    def allows_everything(self) -> bool:
-        """True where one causal query at the end of the keys, or an unpadded batch, makes the mask idle."""
-        return self.mask.allows_everything(self.num_queries, self.num_keys, self._positions is None)
-
-    @property
-    def may_have_empty_rows(self) -> bool:
-        """True where some query might see no key at all; its output must then be zero."""
-        # queries at unknown positions, or more of them than keys, may stand before key 0
-        return not self.mask.allows_first_key or self._positions is not None or self.num_queries > self.num_keys
-
-    def boolean(self) -> Tensor:
-        """(B or 1)×1×T×S, ``True`` where the query may attend."""
-        if self._boolean is None:
-            positions = self._positions
-            if positions is None:
-                positions = torch.arange(self.num_keys - self.num_queries, self.num_keys, device=self.device)
-            if positions.dim() == 1:
-                positions = positions[None]
-            keys = torch.arange(self.num_keys, device=self.device)[None, None]
-            allowed = self.mask.allowed(positions[:, :, None], keys)
-            shape = (allowed.shape[0], self.num_queries, self.num_keys)
-            self._boolean = allowed.expand(shape)[:, None]
-        return self._boolean
-
-    def additive(self, dtype: torch.dtype) -> Tensor:
-        """(B or 1)×1×T×S, 0 where the query may attend and half the lowest number of ``dtype`` elsewhere.
-
-        Finite rather than -inf: an empty row then gives a finite softmax, which the
-        kernel replaces by zeros, and no NaN in the gradient.
-        """
-        if dtype not in self._additive:
-            boolean = self.boolean()
-            lowest = torch.finfo(dtype).min / 2  # half: adding it to a score must not overflow
-            additive = torch.zeros(boolean.shape, dtype=dtype, device=boolean.device)
-            self._additive[dtype] = additive.masked_fill_(~boolean, lowest)
-        return self._additive[dtype]
-
-    def rows_with_keys(self) -> Tensor:
-        """(B or 1)×1×T×1, ``True`` where the query sees at least one key."""
-        if self._rows_with_keys is None:
-            self._rows_with_keys = self.boolean().any(-1, keepdim=True)
-        return self._rows_with_keys
-
-
 def _row_numbers(numbers: Tensor, rule: str) -> Tensor:
     """A copy of one integer a row of the batch."""
     if numbers.dim() != 1 or numbers.dtype.is_floating_point or numbers.dtype == torch.bool:
@@ -193,13 +191,20 @@ def _row_numbers(numbers: Tensor, rule: str) -> Tensor:
     return numbers.detach().clone()
 
 
+def _of_row(numbers: Tensor, row: Tensor) -> Tensor:
+    """What each row has (or all rows share) of the first dimension of ``numbers``."""
+    numbers = numbers.to(row.device)
+    return numbers[row] if len(numbers) > 1 else numbers[row * 0]
+
+
 class _Causal(Mask):
-    allows_first_key = True
+    allows_first_key = allows_itself = is_causal = True
+    reach = (None, 0)
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return key_positions <= query_positions
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return key <= query
 
-    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool) -> bool:
+    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         return at_end and num_queries == 1
 
 
@@ -209,14 +214,15 @@ class _Padding(Mask):
     def __init__(self, lengths: Tensor):
         super().__init__()
         self.lengths = _row_numbers(lengths, "padding")
+        self.rows = len(lengths)
         self.shortest = int(lengths.min()) if lengths.numel() else 0
         self.allows_first_key = self.shortest > 0
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return key_positions < self.lengths.to(key_positions.device)[:, None, None]
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return key < _of_row(self.lengths, row)
 
-    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool) -> bool:
-        return self.shortest >= num_keys
+    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
+        return self.shortest >= stop
 
 
 class _Since(Mask):
@@ -225,20 +231,27 @@ class _Since(Mask):
     def __init__(self, starts: Tensor):
         super().__init__()
         self.starts = _row_numbers(starts, "since")
+        self.rows = len(starts)
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return key_positions >= self.starts.to(key_positions.device)[:, None, None]
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return key >= _of_row(self.starts, row)
 
 
 class _Window(Mask):
+    allows_itself = True
+
     def __init__(self, left: int, right: int):
         super().__init__()
         if left < 0 or right < 0:
             raise ValueError(f"Mask.window wants non-negative sides, got left={left}, right={right}")
         self.left, self.right = left, right
+        self.reach = (left, right)
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return (key_positions >= query_positions - self.left) & (key_positions <= query_positions + self.right)
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key >= query - self.left) & (key <= query + self.right)
+
+    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
+        return at_end and self.left >= num_keys - 1 and self.right >= num_queries - 1
 
 
 class _Prefix(Mask):
@@ -247,10 +260,11 @@ class _Prefix(Mask):
     def __init__(self, length: int | Tensor):
         super().__init__()
         self.length = _row_numbers(torch.as_tensor(length).reshape(-1), "prefix")
+        self.rows = len(self.length)
         self.allows_first_key = bool((self.length > 0).all())
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return key_positions < self.length.to(key_positions.device)[:, None, None]
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return key < _of_row(self.length, row)
 
 
 class _Documents(Mask):
@@ -259,16 +273,21 @@ class _Documents(Mask):
         if ids.dim() not in (1, 2):
             raise ValueError(f"Mask.documents wants S or B×S document numbers, got {tuple(ids.shape)}")
         self.ids = (ids if ids.dim() == 2 else ids[None]).detach().clone()
+        self.rows = len(self.ids)
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        num_keys, known = key_positions.shape[-1], self.ids.shape[1]
-        if known < num_keys:
-            raise ValueError(f"Mask.documents has numbers for {known} positions, but there are {num_keys} keys")
-        ids = self.ids.to(key_positions.device)
-        queries = query_positions[:, :, 0].expand(max(len(ids), len(query_positions)), -1)  # B×T
-        numbered = (queries >= 0) & (queries < known)
-        query_ids = ids.expand(len(queries), -1).gather(1, queries.clamp(0, max(known - 1, 0)))
-        return (query_ids[:, :, None] == ids[:, None, :num_keys]) & numbered[:, :, None]
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        known = self.ids.shape[1]
+        return (self._at(row, query) == self._at(row, key)) & (query >= 0) & (query < known)
+
+    def _at(self, row: Tensor, position: Tensor) -> Tensor:
+        row = row if self.rows > 1 else row * 0
+        return self.ids.to(row.device)[row, position.clamp(0, self.ids.shape[1] - 1)]
+
+    def check(self, num_queries: int, num_keys: int) -> None:
+        if self.ids.shape[1] < num_keys:
+            raise ValueError(
+                f"Mask.documents has numbers for {self.ids.shape[1]} positions, but there are {num_keys} keys"
+            )
 
 
 class _Boolean(Mask):
@@ -280,40 +299,69 @@ class _Boolean(Mask):
                 f"got {tuple(allowed.shape)} {allowed.dtype}"
             )
         self.table = (allowed if allowed.dim() == 3 else allowed[None]).detach().clone()
+        self.rows = len(self.table)
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        num_queries, num_keys = query_positions.shape[1], key_positions.shape[-1]
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        _, queries, keys = self.table.shape
+        row = row if self.rows > 1 else row * 0
+        number = number if queries > 1 else number * 0
+        return self.table.to(row.device)[row, number, key.clamp(0, keys - 1)]
+
+    def check(self, num_queries: int, num_keys: int) -> None:
         if self.table.shape[1] not in (1, num_queries) or self.table.shape[2] not in (1, num_keys):
             raise ValueError(
                 f"Mask.boolean has a table of {self.table.shape[1]}×{self.table.shape[2]}, "
                 f"but there are {num_queries} queries and {num_keys} keys"
             )
-        return self.table.to(key_positions.device)
 
 
-class _And(Mask):
+class _Pair(Mask):
+    """Two masks in one."""
+
     def __init__(self, first: Mask, second: Mask):
         super().__init__()
+        if 1 not in (first.rows, second.rows) and first.rows != second.rows:
+            raise ValueError(f"masks of {first.rows} and of {second.rows} rows do not go together")
         self.first, self.second = first, second
+        self.rows = first.rows if second.rows == 1 else second.rows
+        self.looks_at_queries = first.looks_at_queries or second.looks_at_queries
+
+    def check(self, num_queries: int, num_keys: int) -> None:
+        self.first.check(num_queries, num_keys)
+        self.second.check(num_queries, num_keys)
+
+
+class _And(_Pair):
+    def __init__(self, first: Mask, second: Mask):
+        super().__init__(first, second)
         self.allows_first_key = first.allows_first_key and second.allows_first_key
-        self.looks_at_queries = first.looks_at_queries or second.looks_at_queries
+        self.allows_itself = first.allows_itself and second.allows_itself
+        self.reach = (_nearer(first.reach[0], second.reach[0]), _nearer(first.reach[1], second.reach[1]))
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return self.first.allowed(query_positions, key_positions) & self.second.allowed(query_positions, key_positions)
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return self.first.rule(row, number, query, key) & self.second.rule(row, number, query, key)
 
-    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool) -> bool:
-        return all(mask.allows_everything(num_queries, num_keys, at_end) for mask in (self.first, self.second))
+    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
+        return all(mask.allows_everything(num_queries, num_keys, at_end, stop) for mask in (self.first, self.second))
 
 
-class _Or(Mask):
+class _Or(_Pair):
     def __init__(self, first: Mask, second: Mask):
-        super().__init__()
-        self.first, self.second = first, second
+        super().__init__(first, second)
         self.allows_first_key = first.allows_first_key or second.allows_first_key
-        self.looks_at_queries = first.looks_at_queries or second.looks_at_queries
+        self.allows_itself = first.allows_itself or second.allows_itself
+        self.reach = (_farther(first.reach[0], second.reach[0]), _farther(first.reach[1], second.reach[1]))
 
-    def allowed(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return self.first.allowed(query_positions, key_positions) | self.second.allowed(query_positions, key_positions)
+    def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return self.first.rule(row, number, query, key) | self.second.rule(row, number, query, key)
 
-    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool) -> bool:
-        return any(mask.allows_everything(num_queries, num_keys, at_end) for mask in (self.first, self.second))
+    def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
+        return any(mask.allows_everything(num_queries, num_keys, at_end, stop) for mask in (self.first, self.second))
+
+
+def _nearer(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _farther(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)

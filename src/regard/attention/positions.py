@@ -96,24 +96,41 @@ class LearnedPositions(nn.Module):
 class RotaryPositions(nn.Module):
     """Rotate pairs of query and key features by their position (Su et al. 2021, RoFormer, eq. 34).
 
-    Feature i is paired with feature i + K/2 (the layout of LLaMA and GPT-NeoX). The tables
-    grow and are computed anew as those of :class:`SinusoidalPositions`.
+    Feature i is paired with feature i + R/2 of the R that are rotated (the layout of LLaMA and GPT-NeoX). The
+    tables grow and are computed anew as those of :class:`SinusoidalPositions`.
     """
 
-    def __init__(self, head_dim: int, base: float = 10_000.0, num_positions: int = 512):
+    def __init__(self, head_dim: int, base: float = 10_000.0, num_positions: int = 512, *, fraction: float = 1.0):
+        """
+        Args:
+            head_dim: K.
+            base: the slowest pair turns once in about 2π · base positions.
+            num_positions: length of the tables to begin with.
+            fraction: part of the features that is rotated, the first R of them (GPT-NeoX: a quarter); rounded
+                down to pairs.
+
+        Raises:
+            ValueError: an odd number of features, a base that is not positive, or nothing to rotate.
+        """
         super().__init__()
-        if head_dim % 2:
+        if fraction == 1.0 and head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, got {head_dim}")
-        self.head_dim, self.base = head_dim, base
-        self.register_buffer("cos", torch.empty(num_positions, head_dim), persistent=False)
-        self.register_buffer("sin", torch.empty(num_positions, head_dim), persistent=False)
+        rotated = int(head_dim * fraction) // 2 * 2
+        if base <= 0 or not 0 < fraction <= 1 or not rotated:
+            raise ValueError(
+                "rotary positions want a positive base and a fraction of the features that has at least one pair, "
+                f"got base={base}, fraction={fraction} of {head_dim}"
+            )
+        self.head_dim, self.base, self.rotated = head_dim, base, rotated
+        self.register_buffer("cos", torch.empty(num_positions, rotated), persistent=False)
+        self.register_buffer("sin", torch.empty(num_positions, rotated), persistent=False)
         self.reset()
 
     def reset(self, num_positions: int | None = None) -> tuple[Tensor, Tensor]:
         """Compute the tables anew, by default with as many positions as before, and return them."""
         old: Tensor = self.cos
         with torch.inference_mode(False):  # they may serve in training later
-            frequency = self.base ** (-torch.arange(0, self.head_dim, 2, dtype=torch.float64) / self.head_dim)
+            frequency = self.base ** (-torch.arange(0, self.rotated, 2, dtype=torch.float64) / self.rotated)
             angle = torch.arange(num_positions or len(old), dtype=torch.float64)[:, None] * frequency
             angle = torch.cat([angle, angle], dim=-1)
             cos, sin = angle.cos().to(old), angle.sin().to(old)
@@ -127,14 +144,20 @@ class RotaryPositions(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         """Rotate ``x``, B×H×T×K, by ``positions``, T or B×T; by default 0 to T - 1."""
+        if self.rotated < x.shape[-1]:
+            turned, still = x.split([self.rotated, x.shape[-1] - self.rotated], dim=-1)
+            return torch.cat([self._rotate(turned, positions), still], dim=-1)
+        return self._rotate(x, positions)
+
+    def _rotate(self, x: Tensor, positions: Tensor | None) -> Tensor:
         stop = x.shape[2] if positions is None else int(positions.max()) + 1
         cos, sin = self.cos, self.sin  # not read twice: another thread may be growing them, too
         if stop > min(len(cos), len(sin)):
             cos, sin = self.reset(max(stop, 2 * len(cos)))
         if positions is None:
-            cos, sin = cos[:stop], sin[:stop]  # T×K
+            cos, sin = cos[:stop], sin[:stop]  # T×R
         else:
-            cos, sin = cos[positions], sin[positions]  # (B×)T×K
+            cos, sin = cos[positions], sin[positions]  # (B×)T×R
             if positions.dim() == 2:
                 cos, sin = cos[:, None], sin[:, None]  # over the heads
         first, second = x.chunk(2, dim=-1)

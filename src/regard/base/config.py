@@ -59,6 +59,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in args:
             return None
         choices = [a for a in args if a is not type(None)]
+        if isinstance(value, Mapping):  # a section: its errors are those of the dataclass, if there is one
+            choices = [a for a in choices if dataclasses.is_dataclass(a)] or choices
         errors = []
         for choice in choices:
             try:

@@ -5,7 +5,9 @@ float32 scale a row (``NAME.scale``) and rounds to the nearest of 255 levels; ve
 stay float32. Reading gives float32 in every case. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,16 +16,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from regard.base.config import from_dict, read_json, to_dict
+from regard.base.config import read_json, to_dict
 from regard.base.errors import ModelError, did_you_mean
 from regard.base.files import write_atomic
 from regard.model.config import ModelConfig
+from regard.model.reading import FORMAT, load_config
 from regard.model.transformer import Transformer
 
 Storage = Literal["float32", "float16", "bfloat16", "int8"]
-FORMAT = 1
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _SCALE = ".scale"
+_ORIGINAL = "original_sha256"
 
 
 def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +85,42 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256, as 64 hexadecimal digits, of names, shapes and float32 values in the order of the names.
+
+    It does not depend on the device, the type or the file that the weights come from, as long as
+    their float32 values are the same.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        weight = weights[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def model_hash(folder: str | Path) -> str:
+    """The :func:`weights_hash` of a model folder; of a compressed one, that of the model it was made from.
+
+    So an adapter knows its base in either form.
+
+    Raises:
+        ModelError: the weights are missing or damaged.
+        ConfigError: there is no ``config.json``, or it is not valid.
+    """
+    folder = Path(folder)
+    recorded = read_json(folder / "config.json").get(_ORIGINAL)
+    return recorded or weights_hash(load_weights(folder / "model.safetensors"))
+
+
 def save_model(
-    folder: Path, config: ModelConfig, weights: dict[str, Tensor], *, storage: Storage = "float32", task: dict[str, Any]
+    folder: Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    *,
+    storage: Storage = "float32",
+    task: dict[str, Any],
+    original: str | None = None,
 ) -> None:
     """Write ``model.safetensors`` and, last, ``config.json``, which makes the folder a model.
 
@@ -93,32 +130,16 @@ def save_model(
         weights: by parameter name, as in ``dict(model.named_parameters())``.
         storage: type of the matrices on disk.
         task: what the model is for, in JSON values.
+        original: :func:`model_hash` of the model that these weights are a rounded copy of.
 
     Raises:
         RegardError: as :func:`save_weights`.
     """
     values = {"format": FORMAT, "model": to_dict(config), "task": task}
+    if original is not None:
+        values[_ORIGINAL] = original
     save_weights(folder / "model.safetensors", weights, storage)
     write_atomic(folder / "config.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-
-
-def load_config(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """The model's configuration and its task section.
-
-    Raises:
-        ModelError: there is no model here, or one of another format.
-        ConfigError: a setting is unknown, missing or of the wrong type.
-    """
-    path = Path(folder) / "config.json"
-    if not path.exists():
-        raise ModelError(f"{folder} is not a model folder: it has no config.json.")
-    values = read_json(path)
-    if values.get("format") != FORMAT:
-        raise ModelError(f"{path} has format {values.get('format')!r}; this version of Regard reads format {FORMAT}.")
-    for section in ("model", "task"):
-        if not isinstance(values.get(section), dict):
-            raise ModelError(f"{path} has no section '{section}'.")
-    return from_dict(ModelConfig, values["model"], "model"), values["task"]
 
 
 def load_model(folder: str | Path) -> tuple[Transformer, dict[str, Any]]:
@@ -138,9 +159,8 @@ def load_model(folder: str | Path) -> tuple[Transformer, dict[str, Any]]:
     return model.eval(), task
 
 
-@torch.no_grad()
-def assign_weights(model: Transformer, weights: dict[str, Tensor], where: str) -> None:
-    """Copy ``weights`` into ``model``, name by name.
+def check_weights(model: Transformer, weights: dict[str, Tensor], where: str) -> None:
+    """See that ``weights`` have the names and shapes of the model's.
 
     Raises:
         ModelError: a name or a shape does not fit; ``where`` says whose.
@@ -156,4 +176,11 @@ def assign_weights(model: Transformer, weights: dict[str, Tensor], where: str) -
             raise ModelError(f"{where}: the weight '{name}' is missing.")
         if weights[name].shape != parameter.shape:
             raise ModelError(f"{where}: '{name}' is {tuple(weights[name].shape)}, expected {tuple(parameter.shape)}.")
+
+
+@torch.no_grad()
+def assign_weights(model: Transformer, weights: dict[str, Tensor], where: str) -> None:
+    """Copy ``weights`` into ``model``, name by name; errors as in :func:`check_weights`."""
+    check_weights(model, weights, where)
+    for name, parameter in model.named_parameters():
         parameter.copy_(weights[name])

@@ -1,27 +1,108 @@
 """The blocks of a Transformer: feed-forward, normalisation, encoder and decoder layer."""
 
+from collections.abc import Callable, Iterator
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regard.attention import Dropout, KeyValueCache, Mask, MultiHeadAttention, RotaryPositions
+from regard.attention import (
+    AdaptiveSpan,
+    Additive,
+    ALiBi,
+    Bilinear,
+    Cosine,
+    Dot,
+    Dropout,
+    KeyValueCache,
+    Mask,
+    MultiHeadAttention,
+    RotaryPositions,
+    ScaledDot,
+    Scoring,
+    ShawPositions,
+    T5Bias,
+    TopK,
+    TransformerXLPositions,
+    entmax15,
+    softmax,
+    sparsemax,
+)
+from regard.attention.relative import ScoreTerm
+from regard.attention.similarity import Similarity
 from regard.model.config import ModelConfig
+from regard.model.norm import LayerNorm
+
+_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """The normalisation that ``config.norm`` names."""
-    return nn.LayerNorm(config.d_model) if config.norm == "layernorm" else nn.RMSNorm(config.d_model, eps=1e-6)
+    return LayerNorm(config.d_model) if config.norm == "layernorm" else nn.RMSNorm(config.d_model, eps=1e-6)
 
 
-def make_attention(config: ModelConfig, rotary: RotaryPositions | None = None) -> MultiHeadAttention:
-    """Multi-head attention with the widths and dropout of ``config``."""
+def make_position(config: ModelConfig, *, causal: bool) -> RotaryPositions | ScoreTerm | None:
+    """What ``config.position`` does in self-attention; None where it acts at the input, or not at all."""
+    position, heads, width = config.positions, config.num_heads, config.key_width
+    if position.kind == "rotary":
+        return RotaryPositions(width, position.detail("base"), fraction=position.detail("fraction"))
+    if position.kind == "shaw":
+        return ShawPositions(width, int(position.detail("max_distance")))
+    if position.kind == "transformer_xl":
+        return TransformerXLPositions(config.d_model, heads, width)
+    if position.kind == "t5":
+        details = {name: int(position.detail(name)) for name in ("num_buckets", "max_distance")}
+        return T5Bias(heads, bidirectional=not causal, **details)
+    return ALiBi(heads) if position.kind == "alibi" else None
+
+
+def make_positions(config: ModelConfig, *, causal: bool) -> Iterator[RotaryPositions | ScoreTerm | None]:
+    """The position of each layer of a stack, one after the other.
+
+    Those with weights of a layer's own (as in the papers: Shaw's and Transformer-XL's) are new each time, the
+    others are one for the stack.
+    """
+    shared = make_position(config, causal=causal)
+    while True:
+        yield shared
+        if config.positions.kind in ("shaw", "transformer_xl"):
+            shared = make_position(config, causal=causal)
+
+
+def make_scoring(config: ModelConfig, position: RotaryPositions | ScoreTerm | None, *, span: bool) -> Scoring:
+    """Similarity and normaliser of ``config.attention``, with a position, and a span of its own if there are spans."""
+    chosen, heads, width = config.attention, config.num_heads, config.key_width
+    similarities: dict[str, Callable[[], Similarity]] = {
+        "scaled_dot": ScaledDot,
+        "dot": Dot,
+        "cosine": lambda: Cosine(heads),
+        "additive": lambda: Additive(heads, width),
+        "bilinear": lambda: Bilinear(heads, width),
+    }
+    normalisers = {"softmax": softmax, "sparsemax": sparsemax, "entmax15": entmax15}
+    normaliser = TopK(chosen.top_k) if chosen.top_k else normalisers[chosen.normaliser]
+    spans = AdaptiveSpan(heads, chosen.max_span, ramp=chosen.span_ramp) if span and chosen.max_span else None
+    return Scoring(similarities[chosen.similarity](), normaliser, position, spans)
+
+
+def make_attention(
+    config: ModelConfig, position: RotaryPositions | ScoreTerm | None = None, *, own: bool
+) -> MultiHeadAttention:
+    """Multi-head attention with the widths and dropout of ``config``.
+
+    Args:
+        config: of the model.
+        position: enters the scores.
+        own: whether it is self-attention, which has spans.
+    """
     return MultiHeadAttention(
         config.d_model,
         config.num_heads,
         head_dim=config.head_dim,
         value_dim=config.value_dim,
+        num_kv_heads=config.num_kv_heads,
         bias=config.bias,
         dropout=config.attention_dropout,
-        rotary=rotary,
+        scoring=make_scoring(config, position, span=own),
     )
 
 
@@ -42,7 +123,7 @@ class FeedForward(nn.Module):
         if self.gate is not None:
             hidden = F.silu(self.gate(x)) * hidden
         else:
-            hidden = F.relu(hidden) if self.activation == "relu" else F.gelu(hidden)
+            hidden = _ACTIVATIONS[self.activation](hidden)
         return self.down(self.dropout(hidden))
 
 
@@ -71,9 +152,9 @@ class Sublayer(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward."""
 
-    def __init__(self, config: ModelConfig, rotary: RotaryPositions | None):
+    def __init__(self, config: ModelConfig, position: RotaryPositions | ScoreTerm | None):
         super().__init__()
-        self.self_attention = make_attention(config, rotary)
+        self.self_attention = make_attention(config, position, own=True)
         self.self_attention_sublayer = Sublayer(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_sublayer = Sublayer(config)
@@ -89,11 +170,11 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Causal self-attention, cross-attention to the encoder's output, and feed-forward."""
 
-    def __init__(self, config: ModelConfig, rotary: RotaryPositions | None):
+    def __init__(self, config: ModelConfig, position: RotaryPositions | ScoreTerm | None):
         super().__init__()
-        self.self_attention = make_attention(config, rotary)
+        self.self_attention = make_attention(config, position, own=True)
         self.self_attention_sublayer = Sublayer(config)
-        self.cross_attention = make_attention(config)
+        self.cross_attention = make_attention(config, own=False)
         self.cross_attention_sublayer = Sublayer(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_sublayer = Sublayer(config)

@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from regard.base.kernels import training_kernels
+
 #: Logits held at a time, in elements; larger chunks fall out of the cache, smaller ones starve the matrix product.
-CHUNK_ELEMENTS = 1 << 24
+CHUNK_ELEMENTS = 1 << 25
 
 
-def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float = 0.0, bias: Tensor | None = None
+) -> Tensor:
     """Sum over tokens of (1-ε)·(-log p(y)) + ε·mean over the vocabulary of (-log p).
 
     Args:
@@ -24,10 +28,11 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, label_smoothi
         weight: W×D output projection.
         targets: tokens, the right pieces.
         label_smoothing: ε in [0, 1).
+        bias: W, added to the logits.
 
     Returns:
         The sum, a float32 (float64 for float64 input) scalar that carries gradients to
-        ``hidden`` and ``weight`` (once: it cannot be differentiated twice).
+        ``hidden``, ``weight`` and ``bias`` (once: it cannot be differentiated twice).
 
     Raises:
         ValueError: not one target for each row of ``hidden``, or a negative one.
@@ -36,61 +41,88 @@ def cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, label_smoothi
         raise ValueError(f"want one target a row of tokens×D, got {tuple(targets.shape)} for {tuple(hidden.shape)}")
     if len(targets) and int(targets.min()) < 0:  # -100 would silently count from the end of the vocabulary
         raise ValueError(f"targets are pieces, got {int(targets.min())}; leave padding out instead of marking it")
-    return _FusedCrossEntropy.apply(hidden, weight, targets, label_smoothing)  # type: ignore[return-value]
+    return _FusedCrossEntropy.apply(hidden, weight, targets, label_smoothing, bias)  # type: ignore[return-value]
+
+
+def _logits_gradient(
+    logits: Tensor, targets: Tensor, smoothing: float, wide: torch.dtype
+) -> tuple[Tensor, Tensor | float]:
+    """Of rows of logits, which it may overwrite: softmax less 1 - ε at the target, and the loss.
+
+    The loss is the sum over rows of log Σ exp(logits) - (1 - ε) · logit of the target: all
+    but what the smoothing spreads evenly.
+    """
+    kernels = training_kernels() if logits.device.type == "cpu" and logits.dtype == torch.bfloat16 else None
+    if kernels is not None and not torch.compiler.is_compiling():
+        sizes, targets = logits.shape, targets.contiguous()
+        return logits, kernels.cross_entropy_gradient(*sizes, smoothing, targets.data_ptr(), logits.data_ptr())
+    row = torch.arange(len(logits), device=logits.device)
+    gold = logits[row, targets].to(wide)
+    probabilities = torch.softmax(logits, dim=-1)
+    gold_probability = probabilities[row, targets]
+    # log Σ exp(logits) = gold logit - log p(gold): no further pass over the logits
+    log_sum = gold - gold_probability.to(wide).log()
+    # below the smallest number of this precision log p(gold) would be inaccurate or infinite
+    rare = (gold_probability < max(1e-30, torch.finfo(logits.dtype).tiny)).nonzero()[:, 0]
+    if len(rare):  # take the long way for these rows
+        log_sum[rare] = torch.logsumexp(logits[rare].to(wide), dim=-1)
+    probabilities[row, targets] = gold_probability - (1 - smoothing)  # scatter_ would copy the chunk twice in bf16
+    return probabilities, (log_sum - (1 - smoothing) * gold).sum()
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, bias: Tensor | None
+    ) -> Tensor:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         vocab = len(weight)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
-        weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device) if wants_weight else None
-        # below it, log p(gold) would be inaccurate or infinite
-        smallest = max(1e-30, torch.finfo(hidden.dtype).tiny)
+        weight_grad: Tensor | None = None
+        bias_grad = torch.zeros(vocab, dtype=wide, device=weight.device) if ctx.needs_input_grad[4] else None
         rows = max(256, CHUNK_ELEMENTS // vocab)
         for start in range(0, len(hidden), rows):
             h, y = hidden[start : start + rows], targets[start : start + rows]
-            row = torch.arange(len(h), device=h.device)
-            logits = torch.mm(h, weight.t())
-            gold = logits[row, y].to(wide)
-            probabilities = torch.softmax(logits, dim=-1)
-            gold_probability = probabilities[row, y]
-            # log Σ exp(logits) = gold logit - log p(gold): no further pass over the logits
-            log_sum = gold - gold_probability.to(wide).log()
-            rare = (gold_probability < smallest).nonzero()[:, 0]
-            if len(rare):  # take the long way for these rows
-                log_sum[rare] = torch.logsumexp(logits[rare].to(wide), dim=-1)
-            total += (log_sum - (1 - smoothing) * gold).sum()
-            if hidden_grad is None and weight_grad is None:
+            logits = torch.mm(h, weight.t()) if bias is None else torch.addmm(bias, h, weight.t())
+            gradient, loss = _logits_gradient(logits, y, smoothing, wide)
+            total += loss
+            if hidden_grad is None and not wants_weight and bias_grad is None:
                 continue
-            gradient = probabilities
-            gradient[row, y] = gold_probability - (1 - smoothing)  # scatter_ would copy the chunk twice in bf16
             if hidden_grad is not None:
                 torch.mm(gradient, weight, out=hidden_grad[start : start + rows])
-            if weight_grad is not None:
-                if weight.dtype == wide:
-                    weight_grad.addmm_(gradient.t(), h)
-                else:
-                    weight_grad += torch.mm(gradient.t(), h)
+            if wants_weight:
+                product = torch.mm(gradient.t(), h)
+                weight_grad = product.to(wide) if weight_grad is None else weight_grad.add_(product)
+            if bias_grad is not None:
+                bias_grad += gradient.sum(0, dtype=wide)
+        if wants_weight and weight_grad is None:  # no tokens
+            weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device)
         if smoothing:
             hidden_sum, weight_mean = hidden.to(wide).sum(0), weight.to(wide).mean(0)
             total -= smoothing * (hidden_sum @ weight_mean)
+            if bias is not None:
+                total -= smoothing * len(hidden) * bias.to(wide).mean()
             if hidden_grad is not None:
                 hidden_grad -= (smoothing * weight_mean).to(hidden.dtype)
             if weight_grad is not None:
                 weight_grad -= smoothing / vocab * hidden_sum
-        ctx.save_for_backward(hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype))
+            if bias_grad is not None:
+                bias_grad -= smoothing / vocab * len(hidden)
+        ctx.save_for_backward(
+            hidden_grad,
+            None if weight_grad is None else weight_grad.to(weight.dtype),
+            None if bias_grad is None or bias is None else bias_grad.to(bias.dtype),
+        )
         return total
 
     @staticmethod
     @once_differentiable
     def backward(  # type: ignore[override]
         ctx: Any, *grad_outputs: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden_grad, weight_grad = (
+    ) -> tuple[Tensor | None, Tensor | None, None, None, Tensor | None]:
+        hidden_grad, weight_grad, bias_grad = (
             None if grad is None else grad * grad_outputs[0].to(grad.dtype) for grad in ctx.saved_tensors
         )
-        return hidden_grad, weight_grad, None, None
+        return hidden_grad, weight_grad, None, None, bias_grad

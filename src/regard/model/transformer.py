@@ -6,16 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import (
+    AdaptiveSpan,
     Dropout,
     KeyValueCache,
     LearnedPositions,
     Mask,
-    RotaryPositions,
     SinusoidalPositions,
 )
+from regard.attention.dropout import UniformNoise
 from regard.data.batch import Batch
+from regard.model.adapted import Switch
 from regard.model.config import ModelConfig
-from regard.model.layers import DecoderLayer, EncoderLayer, make_norm
+from regard.model.layers import DecoderLayer, EncoderLayer, make_norm, make_positions
 from regard.model.loss import cross_entropy
 
 
@@ -24,14 +26,15 @@ class Embedder(nn.Module):
 
     def __init__(self, vocab_size: int, config: ModelConfig):
         super().__init__()
-        self.scale = math.sqrt(config.d_model)
+        self.scale = math.sqrt(config.d_model) if config.scale_embeddings else 1.0
         self.tokens = nn.Embedding(vocab_size, config.d_model, padding_idx=config.pad_id)
         self.positions: SinusoidalPositions | LearnedPositions | None = None
-        if config.position == "sinusoidal":
+        if config.positions.kind == "sinusoidal":
             self.positions = SinusoidalPositions(config.d_model)
-        elif config.position == "learned":
+        elif config.positions.kind == "learned":
             self.positions = LearnedPositions(config.d_model, config.max_positions)
         self.dropout = Dropout(config.dropout)
+        self.noise = UniformNoise(config.embedding_noise)
 
     def forward(self, ids: Tensor, positions: Tensor | int = 0) -> Tensor:
         """B×T ids to B×T×D.
@@ -41,12 +44,12 @@ class Embedder(nn.Module):
         """
         x = self.tokens(ids)
         if self.positions is None:
-            return self.dropout(x * self.scale)
+            return self.dropout(self.noise(x * self.scale))
         if isinstance(positions, int):
             table = self.positions.slice(positions + ids.shape[1], positions)
         else:
             table = self.positions(positions)
-        return self.dropout(torch.add(table, x, alpha=self.scale))
+        return self.dropout(self.noise(torch.add(table, x, alpha=self.scale)))
 
 
 class DecoderState:
@@ -69,17 +72,21 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        rotary = RotaryPositions(config.key_width) if config.position == "rotary" else None
         self.source_embedder = Embedder(config.source_vocab_size, config)
         self.target_embedder = Embedder(config.target_vocab_size, config)
-        self.encoder = nn.ModuleList(EncoderLayer(config, rotary) for _ in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(config, rotary) for _ in range(config.decoder_layers))
+        before, after = make_positions(config, causal=False), make_positions(config, causal=True)
+        self.encoder = nn.ModuleList(EncoderLayer(config, next(before)) for _ in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config, next(after)) for _ in range(config.decoder_layers))
         final = config.norm_position == "pre"  # post-norm layers end normalised
         self.encoder_norm = make_norm(config) if final else nn.Identity()
         self.decoder_norm = make_norm(config) if final else nn.Identity()
-        self.head = nn.Linear(config.d_model, config.target_vocab_size, bias=False)
+        self.head = nn.Linear(config.d_model, config.target_vocab_size, bias=config.output_bias)
         self._initialise()
         self.tie_weights()
+        #: Which adapters are on, where there are any.
+        self.adapters = Switch()
+        #: Puts learned vectors in front of the source, set by prompt tuning.
+        self.prompt: nn.Module | None = None
 
     def tie_weights(self) -> None:
         """Make the shared matrices one parameter, as ``config.tie`` says."""
@@ -91,6 +98,8 @@ class Transformer(nn.Module):
     def _initialise(self) -> None:
         """Glorot-uniform matrices (Glorot and Bengio 2010), embeddings of standard deviation D^-½."""
         for name, parameter in self.named_parameters():
+            if ".scoring." in name:
+                continue  # what scores are made of knows how to begin
             if parameter.dim() < 2:
                 if name.endswith("bias"):
                     nn.init.zeros_(parameter)
@@ -107,10 +116,17 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Mask]:
         """Source ids B×S with their B lengths to the memory B×S×D and its mask."""
         mask = Mask.padding(lengths)
-        x = self.source_embedder(source)
+        x, seen = self.source_embedder(source), self._within_window(mask)
+        if self.prompt is not None:
+            x, seen = self.prompt(x, seen)
         for layer in self.encoder:
-            x = layer(x, mask)
-        return self.encoder_norm(x), mask
+            x = layer(x, seen)
+        return self.encoder_norm(x[:, -source.shape[1] :]), mask
+
+    def _within_window(self, mask: Mask) -> Mask:
+        """``mask``, within the window that self-attention has, if it has one."""
+        window = self.config.attention.window
+        return mask if window is None else mask & Mask.window(window, window)
 
     def project_memory(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the memory for each decoder layer, computed once a sentence."""
@@ -118,7 +134,7 @@ class Transformer(nn.Module):
 
     def decode_full(self, inputs: Tensor, memory: Tensor, memory_mask: Mask) -> Tensor:
         """Decoder inputs B×T (shifted right) against the memory: hidden states B×T×D."""
-        x, causal = self.target_embedder(inputs), Mask.causal()
+        x, causal = self.target_embedder(inputs), self._within_window(Mask.causal())
         for layer, projected in zip(self.decoder, self.project_memory(memory), strict=True):
             x = layer(x, causal, projected, memory_mask)
         return self.decoder_norm(x)
@@ -135,12 +151,13 @@ class Transformer(nn.Module):
         caches = [
             KeyValueCache.empty(
                 rows,
-                config.num_heads,
+                config.num_kv_heads,
                 capacity,
                 config.key_width,
                 config.value_width,
                 dtype=memory.dtype,
                 device=memory.device,
+                window=config.attention.window,
             )
             for _ in self.decoder
         ]
@@ -168,11 +185,11 @@ class Transformer(nn.Module):
         start = state.length if positions is None else positions
         x = self.target_embedder(inputs, start)
         rotations = None  # what rotary positions need; masks count cache columns instead
-        if self.config.position == "rotary":
+        if self.config.positions.kind == "rotary":
             rotations = (
                 start if isinstance(start, Tensor) else start + torch.arange(inputs.shape[1], device=inputs.device)
             )
-        mask = Mask.causal() if mask is None else mask
+        mask = self._within_window(Mask.causal() if mask is None else mask)
         for layer, cache, memory in zip(self.decoder, state.caches, state.memories, strict=True):
             x = layer(x, mask, memory, state.memory_mask, positions=rotations, cache=cache, first=first)
         return self.decoder_norm(x)
@@ -184,7 +201,13 @@ class Transformer(nn.Module):
         hidden = hidden.flatten(0, 1)
         if batch.target_index is not None:  # drop padding before the largest matrix product
             hidden = hidden.index_select(0, batch.target_index)
-        return cross_entropy(hidden, self.head.weight, batch.targets, label_smoothing)
+        loss = cross_entropy(hidden, self.head.weight, batch.targets, label_smoothing, self.head.bias)
+        penalty = self.config.attention.span_penalty
+        return loss + penalty * batch.num_tokens * self.mean_span() if penalty and self.training else loss
+
+    def mean_span(self) -> Tensor:
+        """How many pieces a head of self-attention sees, on average over all that learn it (a section ``max_span``)."""
+        return torch.stack([module.loss() for module in self.modules() if isinstance(module, AdaptiveSpan)]).mean()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states …×D to logits …×W."""
@@ -200,7 +223,7 @@ class Transformer(nn.Module):
             layer: which one; negative numbers count from the last.
         """
         memory, memory_mask = self.encode(source, lengths)
-        x, causal = self.target_embedder(inputs), Mask.causal()
+        x, causal = self.target_embedder(inputs), self._within_window(Mask.causal())
         projected = self.project_memory(memory)
         index = range(len(self.decoder))[layer]
         for i in range(index):
