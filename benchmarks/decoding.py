@@ -1,13 +1,15 @@
-"""Decoding speed: Regard's PyTorch engine and Hugging Face ``generate`` on the same weights.
+"""Decoding speed: Regard's two engines, CTranslate2 and Hugging Face ``generate`` on the same weights.
 
-    python benchmarks/decoding.py                       both sizes, five rounds
+    python benchmarks/decoding.py                       all sizes, five rounds
     python benchmarks/decoding.py --sizes small --quick a minute, to see that it works
 
 A model with random weights is written as a Regard folder and as a Hugging Face Marian folder; the logits of both must
-agree to 1e-4 in fp32 before anything is timed. Sources have 25 pieces, and exactly 32 are produced: neither side can
-end a sentence earlier. Of Hugging Face's settings (fp32 or bf16, one thread or all, SDPA or eager attention, dynamic or
-static cache) the best ones are found first, for each case, and the better of the last two counts. Regard runs in fp32
-and in its default precision, as it comes.
+agree to 1e-4 in fp32 before anything is timed. Sources have 25 pieces, and exactly 32 are produced: no side can end a
+sentence earlier. The shipped model translates lines of natural length instead (``--text``), beside CTranslate2 only.
+Of Hugging Face's settings (fp32 or bf16, one thread or all, SDPA or eager attention, dynamic or static cache) and of
+CTranslate2's (int8 or float32, threads within and between sentences) the best ones are found first, for each case, and
+the better of the last two counts. Regard runs as it comes: the native engine in int8 and in fp32, the PyTorch engine in
+its default precision.
 """
 
 import random
@@ -24,37 +26,50 @@ from typing import Any
 import harness
 import torch
 from harness import Contender, ContenderError, Summary, say
-from peers import hugging_face_generate
+from peers import ctranslate2_translator, hugging_face_generate
 from peers.hugging_face_generate import Job, Setting
 from peers.marian import write_marian
 
 from regard.base.device import cpu_count
 from regard.base.errors import RegardError
 from regard.cli.arguments import parse
-from regard.decode.engine import TorchEngine
-from regard.decode.pack import choose_precision
+from regard.decode import NativeEngine, TorchEngine
 from regard.decode.request import Options as SearchOptions
 from regard.decode.request import Request
 from regard.model import ModelConfig, Transformer
 from regard.model.folder import load_model, save_model
+from regard.tasks.translation import shipped_model
+from regard.tasks.vocabulary import load_tokenizers, tag_of
 
 SOURCE_LENGTH = 25
 LENGTH = 32
 #: A round of one contender takes about this long, in at most ten calls.
 ROUND_SECONDS = 1.0
+OURS = ("native int8", "native fp32", "PyTorch")
 
 SIZES = {
     "small": {"layers": 3, "d_model": 256, "d_ff": 1024, "num_heads": 4, "vocab_size": 8_000},
     "base": {"layers": 6, "d_model": 512, "d_ff": 2048, "num_heads": 8, "vocab_size": 32_000},
 }
+#: What the shipped model translates unless there is a file of other lines.
+TEXT = (
+    "I have not seen him since the end of last summer.",
+    "The train was late again, so we walked home along the river.",
+    "Could you tell me where I can buy fresh bread on a Sunday?",
+    "She laughed.",
+    "Nobody in the village remembered who had built the old bridge, but everybody had a story about it.",
+    "My brother wants to learn Chinese before he travels to Beijing.",
+    "It rained.",
+    "If you leave the window open at night, the cat comes in and sleeps on the piano.",
+)
 
 
 @dataclass(frozen=True)
 class Options:
     """Measure milliseconds a call, interleaved."""
 
-    sizes: str = "small,base"
-    """Models: small (3+3 layers, d256, ff1024, 8k pieces), base (6+6, d512, ff2048, 32k)."""
+    sizes: str = "shipped,small,base"
+    """Models: shipped (the one in the package), small (3+3 layers, d256, ff1024, 8k pieces), base (6+6, d512, 32k)."""
     batches: str = "1,32"
     """Sentences in a call."""
     beams: str = "1,4"
@@ -62,11 +77,27 @@ class Options:
     rounds: int = 5
     """Times that each contender runs."""
     threads: int = 0
-    """CPU threads, for Hugging Face the most to try; 0 for all cores."""
+    """CPU threads, for the peers the most to try; 0 for all cores."""
+    only: str = "hugging face,ctranslate2"
+    """Peers to measure."""
+    text: str = ""
+    """English lines for the shipped model; a few of our own by default."""
     quick: bool = False
     """One round of one call and fewer settings: shows that it works, not how fast it is."""
     json: str = ""
     """File for the results."""
+
+
+@dataclass
+class Case:
+    """A model on disk, its contenders, and what they translate."""
+
+    size: str
+    ours: Contender
+    peers: dict[str, Contender]
+    sentences: list[list[int]]
+    length: int
+    """Pieces that come out; 0 for as many as it takes."""
 
 
 def make_model(size: str) -> Transformer:
@@ -92,13 +123,16 @@ def make_model(size: str) -> Transformer:
 
 
 def regard_contender(connection: Connection, folder: Path, threads: int) -> None:
-    """Regard's PyTorch engine; a job's setting names the precision."""
+    """Both of Regard's engines; a job's setting names one of ``OURS``."""
     harness.prepare_process(threads)
-    model, _ = load_model(folder)
-    eos = model.config.eos_id
+    model, task = load_model(folder)
+    never = {1} if task else {model.config.eos_id}
+    if task:
+        never |= set(load_tokenizers(folder)[1].never)
     engines = {
-        "fp32": TorchEngine(model, device="cpu", precision="fp32", never=[eos]),
-        "auto": TorchEngine(model, device="cpu", never=[eos]),
+        "native int8": NativeEngine.from_folder(folder, precision="int8", threads=threads, never=never),
+        "native fp32": NativeEngine.from_folder(folder, precision="fp32", threads=threads, never=never),
+        "PyTorch": TorchEngine(model, device="cpu", never=never),
     }
 
     def run(job: Any) -> dict[str, Any]:
@@ -111,11 +145,10 @@ def regard_contender(connection: Connection, folder: Path, threads: int) -> None
             seconds.append(time.perf_counter() - began)
         return {"seconds": seconds, "outputs": [hypotheses[0].ids for hypotheses in found]}
 
-    dtype = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
-    harness.answer(connection, {"default": dtype, "threads": threads}, run)
+    harness.answer(connection, {"threads": threads}, run)
 
 
-def checked(contender: Contender, job: Job) -> dict[str, Any]:
+def checked(contender: Contender, job: Any) -> dict[str, Any]:
     """Run a job and see that it produced what it should.
 
     Raises:
@@ -123,141 +156,160 @@ def checked(contender: Contender, job: Job) -> dict[str, Any]:
     """
     result = contender.ask(job)
     lengths = {len(output) for output in result["outputs"]}
-    if lengths != {job.length} or len(result["outputs"]) != len(job.source):
+    if len(result["outputs"]) != len(job.source) or (job.length and lengths != {job.length}):
         raise RegardError(f"{contender.name} ({job.setting}) produced {sorted(lengths)} pieces, not {job.length}.")
     return result
 
 
-def best_settings(theirs: Contender, job: Job, threads: int, quick: bool) -> list[tuple[float, Setting]]:
-    """Hugging Face's two best settings for a case, with their seconds a call."""
-    tried: dict[Setting, float] = {}
+def best_settings(name: str, peer: Contender, job: Any, threads: int, quick: bool) -> list[tuple[float, Any]]:
+    """A peer's two best settings for a case, with their seconds a call."""
+    tried: dict[Any, float] = {}
 
-    def attempt(setting: Setting) -> None:
+    def attempt(setting: Any) -> None:
         if setting in tried:
             return
         try:
-            checked(theirs, replace(job, setting=setting, calls=1))  # warm-up
-            timed = checked(theirs, replace(job, setting=setting, calls=1 if quick else 3))
+            checked(peer, replace(job, setting=setting, calls=1))  # warm-up
+            timed = checked(peer, replace(job, setting=setting, calls=1 if quick else 3))
         except ContenderError as error:
             raise RegardError(f"{setting}: {error}") from error
         tried[setting] = min(timed["seconds"])
 
-    for dtype in ("float32", "bfloat16"):
-        for number in sorted({1, threads}):
-            attempt(Setting(dtype, number))
-    best = min(tried, key=tried.__getitem__)
-    if not quick:
-        attempt(replace(best, cache="static"))
-        best = min(tried, key=tried.__getitem__)
-        attempt(replace(best, attention="eager"))
+    if name == "ctranslate2":
+        for setting in ctranslate2_translator.settings(len(job.source), threads):
+            attempt(setting)
+    else:
+        for dtype in ("float32", "bfloat16"):
+            for number in sorted({1, threads}):
+                attempt(Setting(dtype, number))
+        if not quick:
+            attempt(replace(min(tried, key=tried.__getitem__), cache="static"))
+            attempt(replace(min(tried, key=tried.__getitem__), attention="eager"))
     return sorted(((seconds, setting) for setting, seconds in tried.items()), key=lambda item: item[0])[:2]
 
 
-def measure(
-    size: str, batch: int, beam: int, ours: Contender, theirs: Contender, options: Options, threads: int
-) -> dict[str, Any]:
-    """One case: seconds a call of every contender, by round."""
-    draw = random.Random(1000 * batch + beam)
-    vocab, eos = SIZES[size]["vocab_size"], 3
-    source = [[*(draw.randrange(4, vocab) for _ in range(SOURCE_LENGTH - 1)), eos] for _ in range(batch)]
-    job = Job(Setting("float32", threads), source, beam, LENGTH, calls=1)
-    label = f"{size}, batch {batch}, " + ("greedy" if beam == 1 else f"beam {beam}")
+def measure(case: Case, batch: int, beam: int, options: Options, threads: int) -> dict[str, Any]:
+    """Seconds a call of every contender, by round."""
+    source = case.sentences[:batch]
+    label = f"{case.size}, batch {batch}, " + ("greedy" if beam == 1 else f"beam {beam}")
+    job = Job("native int8", source, beam, case.length, calls=1)  # type: ignore[arg-type]
+    entries: dict[str, tuple[Contender, Any, float]] = {}
+    for name in OURS:
+        own = replace(job, setting=name)  # type: ignore[arg-type]
+        checked(case.ours, own)
+        entries[name] = (case.ours, own, checked(case.ours, own)["seconds"][0])
+    for name, peer in case.peers.items():
+        for seconds, setting in best_settings(name, peer, job, threads, options.quick):
+            entries[f"{name}: {setting}"] = (peer, replace(job, setting=setting), seconds)
 
-    settings = best_settings(theirs, job, threads, options.quick)
-    entries: dict[str, tuple[Contender, Job, float]] = {}
-    for precision in ("fp32", "auto"):
-        own = replace(job, setting=precision)  # type: ignore[arg-type]
-        checked(ours, own)
-        entries[f"regard {precision}"] = (ours, own, checked(ours, own)["seconds"][0])
-    for seconds, setting in settings:
-        entries[f"hugging face {setting}"] = (theirs, replace(job, setting=setting), seconds)
-
-    rounds = 1 if options.quick else options.rounds
     times: dict[str, list[float]] = {name: [] for name in entries}
+    outputs: dict[str, list[list[int]]] = {}
     names = list(entries)
-    for number in range(rounds):
+    for number in range(1 if options.quick else options.rounds):
         for name in [*names[number % len(names) :], *names[: number % len(names)]]:
             contender, its_job, seconds = entries[name]
             calls = 1 if options.quick else max(1, min(10, round(ROUND_SECONDS / seconds)))
             result = checked(contender, replace(its_job, calls=calls))
             times[name].append(1e3 * statistics.median(result["seconds"]))
-    reference = checked(theirs, job)["outputs"]
-    mine = checked(ours, entries["regard fp32"][1])["outputs"]
-    same = sum(a == b for a, b in zip(mine, reference, strict=True)) / batch
-    best = min((name for name in names if name.startswith("hugging")), key=lambda name: statistics.median(times[name]))
+            outputs[name] = result["outputs"]
     say(f"{label}: " + "; ".join(f"{name} {Summary.of(values).text(1)} ms" for name, values in times.items()))
-    return {
-        "size": size,
-        "batch": batch,
-        "beam": beam,
-        "label": label,
-        "milliseconds": times,
-        "hugging_face_best": best,
-        "same_output_in_fp32": same,
+    best = {
+        peer: min((n for n in names if n.startswith(peer)), key=lambda name: statistics.median(times[name]))
+        for peer in case.peers
     }
+    return {"label": label, "milliseconds": times, "best": best, "outputs": outputs}
 
 
-def report(cases: list[dict[str, Any]], default: str) -> str:
-    """The table, as Markdown."""
-    header = [
-        "ms a call",
-        "Hugging Face, best",
-        "its setting",
-        "Regard fp32",
-        "×",
-        f"Regard default ({default})",
-        "×",
-        "same output",
-    ]
+def report(cases: list[dict[str, Any]], peers: Sequence[str]) -> str:
+    """The table, as Markdown: milliseconds a call, and how many times faster the native engine in int8 is."""
+    header = ["ms a call", *OURS]
+    for peer in peers:
+        header += [f"{peer}, best", "its setting", "×"]
     rows = []
     for case in cases:
-        times, best = case["milliseconds"], case["hugging_face_best"]
-        row = [case["label"], Summary.of(times[best]).text(1), best.removeprefix("hugging face ")]
-        for precision in ("fp32", "auto"):
-            own = times[f"regard {precision}"]
-            row += [Summary.of(own).text(1), f"{harness.ratio(times[best], own):.1f}"]
-        rows.append([*row, f"{case['same_output_in_fp32']:.0%}"])
+        times = case["milliseconds"]
+        row = [case["label"], *(Summary.of(times[name]).text(1) for name in OURS)]
+        for peer in peers:
+            name = case["best"].get(peer)
+            if name is None:
+                row += ["", "", ""]
+                continue
+            factor = harness.ratio(times[name], times["native int8"])
+            row += [Summary.of(times[name]).text(1), name.partition(": ")[2], f"{factor:.1f}"]
+        rows.append(row)
     return harness.markdown_table(header, rows)
+
+
+def open_case(size: str, folder: Path, options: Options, threads: int) -> tuple[Case, float]:
+    """Write the model of ``size`` below ``folder`` and start its contenders; with the largest difference of logits."""
+    wanted = [name.strip() for name in options.only.split(",")]
+    peers: dict[str, Contender | None] = {}
+    difference = 0.0
+    if size == "shipped":
+        model_folder, length = shipped_model(), 0
+        tokenizer, _ = load_tokenizers(model_folder)
+        lines = Path(options.text).read_text(encoding="utf-8").splitlines() if options.text else list(TEXT)
+        tag, eos = tokenizer.tag_id(tag_of("de")), tokenizer.eos_id
+        random.Random(7).shuffle(lines)
+        sentences = [[tag, *tokenizer.encode(line), eos] for line in lines if line]
+        marian = None
+    else:
+        model_folder, marian, length = folder / "regard", folder / "marian", LENGTH
+        model = make_model(size)
+        eos = model.config.eos_id
+        save_model(model_folder, model.config, dict(model.named_parameters()), task={})
+        write_marian(marian, model, banned=True)
+        draw = random.Random(1000)
+        vocab = SIZES[size]["vocab_size"]
+        sentences = [[*(draw.randrange(4, vocab) for _ in range(SOURCE_LENGTH - 1)), eos] for _ in range(256)]
+    ours = Contender("Regard", regard_contender, folder=model_folder, threads=threads)
+    if "hugging face" in wanted and marian is not None:
+        theirs = harness.start(
+            "hugging face",
+            hugging_face_generate.contender,
+            folder=marian,
+            regard_folder=model_folder,
+            threads=threads,
+        )
+        peers["hugging face"] = theirs
+        difference = theirs.info["logit_difference"] if theirs else 0.0
+    if "ctranslate2" in wanted:
+        kind, where = ("marian", marian) if marian is not None else ("regard", model_folder)
+        peers["ctranslate2"] = harness.start(
+            "ctranslate2", ctranslate2_translator.contender, folder=where, kind=kind, eos=eos
+        )
+    found = {name: peer for name, peer in peers.items() if peer is not None}
+    while len(sentences) < max(int(batch) for batch in options.batches.split(",")):
+        sentences += sentences
+    return Case(size, ours, found, sentences, length), difference
 
 
 def main(argv: Sequence[str]) -> int:
     options = parse(Options, argv, prog="decoding.py")
     sizes = [size.strip() for size in options.sizes.split(",")]
-    if unknown := [size for size in sizes if size not in SIZES]:
-        say(f"no size {', '.join(unknown)}; there are {', '.join(SIZES)}.")
+    if unknown := [size for size in sizes if size not in ("shipped", *SIZES)]:
+        say(f"no size {', '.join(unknown)}; there are shipped, {', '.join(SIZES)}.")
         return 2
     threads = options.threads or cpu_count()
     machine = harness.machine()
     harness.warn_if_busy(machine)
-    cases, default, difference = [], "", 0.0
+    cases, difference = [], 0.0
     for size in sizes:
         with tempfile.TemporaryDirectory() as temporary:
-            regard_folder, marian_folder = Path(temporary, "regard"), Path(temporary, "marian")
-            model = make_model(size)
-            save_model(regard_folder, model.config, dict(model.named_parameters()), task={})
-            write_marian(marian_folder, model, banned=True)
-            ours = Contender("Regard", regard_contender, folder=regard_folder, threads=threads)
-            theirs = harness.start(
-                "Hugging Face",
-                hugging_face_generate.contender,
-                folder=marian_folder,
-                regard_folder=regard_folder,
-                threads=threads,
-            )
-            if theirs is None:
-                ours.close()
-                return 1
-            default, difference = ours.info["default"], max(difference, theirs.info["logit_difference"])
+            case, apart = open_case(size, Path(temporary), options, threads)
+            difference = max(difference, apart)
             try:
                 for batch in options.batches.split(","):
                     for beam in options.beams.split(","):
-                        cases.append(measure(size, int(batch), int(beam), ours, theirs, options, threads))
+                        cases.append(measure(case, int(batch), int(beam), options, threads))
             finally:
-                ours.close()
-                theirs.close()
-    print(report(cases, default))
+                for contender in (case.ours, *case.peers.values()):
+                    contender.close()
+    peers = [name for name in ("hugging face", "ctranslate2") if any(name in case["best"] for case in cases)]
+    print(report(cases, peers))
     print(
-        f"\nMedians (lowest–highest) of {1 if options.quick else options.rounds} rounds; × is the median of the ratios."
+        f"\nMedians (lowest–highest) of {1 if options.quick else options.rounds} rounds; × is the median of the ratios "
+        "to the native engine in int8."
     )
     print(f"Largest difference of the logits in fp32: {difference:.1e}.\n\n{harness.describe(machine)}")
     harness.write_json(options.json, {"machine": machine, "logit_difference": difference, "cases": cases})

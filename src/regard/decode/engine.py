@@ -5,31 +5,22 @@ forgets a request. Options belong to the request; requests with the same number 
 share a running batch (a :class:`Lane`) and join and leave it freely.
 """
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from regard.base.device import choose_device, keep_freed_memory
-from regard.base.errors import RegardError
+from regard.base.errors import RegardError, did_you_mean
 from regard.data.batch import pad
+from regard.decode.choice import Precision
 from regard.decode.lane import Lane
-from regard.decode.pack import Precision, pack
-from regard.decode.request import Hypothesis, Request
+from regard.decode.pack import pack
+from regard.decode.request import Hypothesis, Request, Result
 from regard.model import Transformer
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a step has to say about a request."""
-
-    number: int
-    """What :meth:`TorchEngine.add` returned."""
-    hypotheses: list[Hypothesis]
-    """All hypotheses, best first, when it is finished; else the best so far."""
-    finished: bool
-    """Whether this is the last word."""
+from regard.model.adapted import sentences
 
 
 class TorchEngine:
@@ -69,16 +60,26 @@ class TorchEngine:
         self._lanes: dict[tuple[int, bool], Lane] = {}
         self._next = 0
 
+    def twin(self) -> "TorchEngine":
+        """Another engine over the same weights, with requests of its own."""
+        other = copy.copy(self)
+        other._waiting, other._lanes, other._next = deque(), {}, 0
+        return other
+
     def add(self, request: Request) -> int:
         """Queue a request and return its number.
 
         Raises:
-            RegardError: the source is empty, or a piece is not in the vocabulary.
+            RegardError: the source is empty, a piece is not in the vocabulary, or no model has such an adapter.
         """
         if not request.source:
             raise RegardError("the source of a request is empty; it needs at least the end-of-sentence piece.")
         if max(request.source) >= self.config.source_vocab_size or min(request.source) < 0:
             raise RegardError(f"a source piece lies outside the vocabulary of {self.config.source_vocab_size} pieces.")
+        known = {name for model in self.models for name in model.adapters.shares}
+        for name in request.adapters or ():
+            if name not in known:
+                raise RegardError(f"the model has no adapter '{name}'.{did_you_mean(name, known)}")
         number, self._next = self._next, self._next + 1
         self._waiting.append((number, request))
         return number
@@ -173,7 +174,8 @@ class TorchEngine:
         source = torch.tensor([request.source], device=self.device)
         inputs = pad([[self.config.bos_id, *hypothesis.ids]], self.config.pad_id).to(self.device)
         lengths = torch.tensor([len(request.source)])
-        weights = torch.stack([m.cross_attention(source, lengths, inputs)[0].float() for m in self.models])
+        with sentences([request.adapters]):
+            weights = torch.stack([m.cross_attention(source, lengths, inputs)[0].float() for m in self.models])
         table = weights.mean(dim=(0, 1))[: len(hypothesis.ids)]  # T×S, without the end of the sentence
         penalty = 0.0
         if request.options.coverage_penalty and len(table):

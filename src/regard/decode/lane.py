@@ -16,6 +16,7 @@ from regard.data.batch import pad
 from regard.decode.constraints import NEVER, forbid, force
 from regard.decode.request import Hypothesis, Request, length_penalty
 from regard.model import DecoderState, Transformer
+from regard.model.adapted import sentences
 
 FIRST_CAPACITY = 64
 
@@ -69,12 +70,13 @@ class Lane:
         if not self.groups:
             self._reset(lengths)
         rows = len(numbered) * self.width
-        for number, model in enumerate(self.models):
-            memory, mask = model.encode(source, lengths)
-            if len(self.states) < len(self.models):
-                self.states.append(model.start(memory, mask, rows, FIRST_CAPACITY))
-            else:
-                self._join_state(self.states[number], model.project_memory(memory), rows)
+        with sentences([request.adapters for _, request in numbered]):
+            for number, model in enumerate(self.models):
+                memory, mask = model.encode(source, lengths)
+                if len(self.states) < len(self.models):
+                    self.states.append(model.start(memory, mask, rows, FIRST_CAPACITY))
+                else:
+                    self._join_state(self.states[number], model.project_memory(memory), rows)
         if self.groups:
             self.lengths = torch.cat([self.lengths, lengths])
             self._refresh_masks()
@@ -174,9 +176,10 @@ class Lane:
             positions = (self.column - starts)[:, None].to(self.device)
             mask = Mask.since(starts - first)
         found = []
-        for model, state in zip(self.models, self.states, strict=True):
-            hidden = model.decode_step(inputs, state, positions=positions, mask=mask, first=first)
-            found.append(model.head(hidden)[:, -1].float())
+        with sentences([group.request.adapters for group in self.groups]):
+            for model, state in zip(self.models, self.states, strict=True):
+                hidden = model.decode_step(inputs, state, positions=positions, mask=mask, first=first)
+                found.append(model.head(hidden)[:, -1].float())
         if len(found) == 1:
             return found[0]
         return torch.logsumexp(torch.stack([f.log_softmax(-1) for f in found]), dim=0) - math.log(len(found))

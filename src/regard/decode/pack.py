@@ -7,7 +7,6 @@ packed layout, computed once, takes 105 µs in float32 and 74 µs in bf16.
 """
 
 import copy
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,10 @@ from torch.nn import functional as F
 
 from regard.attention import MultiHeadAttention
 from regard.base.device import has_fast_bf16
+from regard.base.errors import ConfigError
+from regard.decode.choice import Precision
 from regard.model import Transformer
 from regard.model.layers import DecoderLayer, EncoderLayer
-
-Precision = Literal["auto", "fp32", "bf16"]
-
 
 #: A single row times a float32 matrix up to this many elements: MKL's matrix-vector product is faster
 #: than a call of oneDNN (256 × 256: 7 µs against 21; 1,024 × 256: 28 both; 10,000 × 256: 1,026 against 105).
@@ -44,9 +42,11 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
 
 
-def _joint(attention: MultiHeadAttention) -> PackedLinear:
-    """Query, key and value projections as one layer."""
+def _joint(attention: MultiHeadAttention) -> PackedLinear | None:
+    """Query, key and value projections as one layer; None where one of them is adapted."""
     layers = (attention.query, attention.key, attention.value)
+    if any(type(layer) is not nn.Linear for layer in layers):
+        return None
     bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     return PackedLinear(torch.cat([layer.weight for layer in layers]), bias)
 
@@ -60,6 +60,8 @@ def can_pack(device: torch.device) -> bool:
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     """bf16 where the hardware multiplies it, unless told otherwise."""
+    if precision == "int8":
+        raise ConfigError("the PyTorch engine has no int8: use precision fp32 or bf16, or the native engine.")
     if precision == "auto":
         return torch.bfloat16 if has_fast_bf16(device) else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,5 +1,6 @@
 """What is asked of an engine, and what it answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,6 +84,8 @@ class Request:
     """How to search."""
     prefix: tuple[int, ...] = ()
     """Pieces that the translation must begin with."""
+    adapters: Mapping[str, float] | None = None
+    """Share of each adapter of the model; None for those that the model has switched on."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,18 @@ class Hypothesis:
     def log_prob(self) -> float:
         """Log-probability of the whole."""
         return sum(self.log_probs)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step of an engine has to say about a request."""
+
+    number: int
+    """What the engine's ``add`` returned."""
+    hypotheses: list[Hypothesis]
+    """All hypotheses, best first, when it is finished; else the best so far."""
+    finished: bool
+    """Whether this is the last word."""
 
 
 def length_penalty(length: int, alpha: float) -> float:

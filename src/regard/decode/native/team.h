@@ -1,0 +1,79 @@
+// A few threads that work on one thing together.
+//
+// A step of decoding a short sentence takes tens of microseconds and has a dozen places where every thread must have
+// finished. Waking a sleeping thread costs as much as the step, so inside one call of run() they wait by spinning,
+// and sleep only when that takes long. Between calls they sleep.
+//
+// On a busy machine the system puts a thread aside for milliseconds, and every barrier waits for it. Then the first
+// thread goes on alone for a while (rest()), which is many times faster.
+
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace regard {
+
+struct Range {
+    int first;
+    int last;
+};
+
+class Team {
+  public:
+    explicit Team(int size);
+    ~Team();
+    Team(const Team&) = delete;
+    Team& operator=(const Team&) = delete;
+
+    int size() const { return size_; }
+    // Threads at work now: all, or one.
+    int width() const { return alone_ > 0 ? 1 : size_; }
+
+    // Call task(0) here and task(1), … on the other threads; return when all have returned.
+    // The task must not throw. One call at a time.
+    void run(const std::function<void(int)>& task);
+
+    // Inside a task: wait until every thread has come here.
+    void gather(int id);
+    // The same where several are at work; nothing where one is.
+    void barrier(int id) {
+        if (width() > 1) gather(id);
+    }
+
+    // The part of `count` things that falls to thread `id`.
+    Range share(int count, int id) const {
+        const long long all = count, parts = width();
+        return {int(all * id / parts), int(all * (id + 1) / parts)};
+    }
+
+    // For thread 0, after each piece of work: whether the next one is for it alone, because the others kept it waiting.
+    bool rest();
+
+  private:
+    void start();
+    void serve(int id, unsigned seen);  // calls up to number `seen` are done
+
+    const int size_;
+    long owner_ = 0;  // process that started the threads: a fork has none of them
+    std::vector<std::thread> threads_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    const std::function<void(int)>* task_ = nullptr;
+    unsigned calls_ = 0;
+    bool stop_ = false;
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<unsigned> round_{0};
+    std::atomic<int> sleepers_{0};
+    int waits_ = 0;     // times that thread 0 slept during the work at hand
+    int alone_ = 0;     // pieces of work that it still does alone
+    int next_rest_ = 0; // and how many the next time
+    std::mutex sleep_;
+    std::condition_variable awake_;
+};
+
+}  // namespace regard
