@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -125,6 +126,46 @@ def test_frozen_parameters_are_left_alone() -> None:
     before = frozen.clone()
     optimizer.step(0.1)
     assert torch.equal(frozen, before)
+
+
+def test_factors_on_the_rate_are_groups_of_torch_adamw() -> None:
+    ours, theirs = model(), model()
+    settings = {"betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.1, "clip": 0.0}
+    optimizer = MasterAdamW(ours, **settings, factors={"0.weight": 0.1, "1.bias": 3.0})
+    named = dict(theirs.named_parameters())
+    groups = [
+        {"params": [p], "lr": 0.02 * {"0.weight": 0.1, "1.bias": 3.0}.get(n, 1.0), "weight_decay": 0.1 * (p.dim() > 1)}
+        for n, p in named.items()
+    ]
+    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    for step in range(3):
+        for module in (ours, theirs):
+            parameters = list(module.parameters())
+            for parameter, gradient in zip(parameters, gradients(parameters, step), strict=True):
+                parameter.grad = gradient
+        adamw.step()
+        optimizer.step(0.02)
+    for mine, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_adjusts_a_step_sees_weights_and_gradients_and_has_the_last_word(dtype: torch.dtype) -> None:
+    module = model(dtype)
+    optimizer = master_adamw(module)
+    given = dict(zip(optimizer.names, gradients(optimizer.parameters, 1), strict=True))
+    for name, parameter in optimizer.named_parameters():
+        parameter.grad = given[name].to(dtype)
+    before = optimizer.weights()["0.bias"].clone()
+
+    def adjust(weights: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> None:
+        assert all(torch.equal(gradient, given[name].to(dtype).float()) for name, gradient in seen.items())
+        assert not torch.equal(weights["0.bias"], before)  # the step has been taken
+        weights["0.weight"].zero_()
+
+    optimizer.step(0.01, adjust)
+    assert not module.get_parameter("0.weight").any()
+    assert module.get_parameter("2.weight").any()
 
 
 def test_publish_goes_by_name() -> None:

@@ -6,31 +6,45 @@ forward pass), and the optimiser owns the float32 weights they are rounded from
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+Adjust = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None]
 
 
 class MasterAdamW:
     """AdamW on float32 copies of the trainable parameters of ``model``."""
 
-    def __init__(self, model: nn.Module, *, betas: tuple[float, float], eps: float, weight_decay: float, clip: float):
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        clip: float,
+        factors: Mapping[str, float] | None = None,
+    ):
         """
         Args:
             model: its parameters that require gradients are optimised; float32 ones in place.
             weight_decay: applied to parameters of two or more dimensions.
             clip: largest gradient norm, 0 for none.
+            factors: on the learning rate of single parameters, by name; 1 for the others.
         """
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
         self.masters = [p if p.dtype == torch.float32 else p.detach().float() for p in self.parameters]
         self.clip = clip
-        decayed = [m for m in self.masters if m.dim() >= 2]
-        plain = [m for m in self.masters if m.dim() < 2]
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=eps, fused=True)
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        for name, master in zip(self.names, self.masters, strict=True):
+            decay, factor = weight_decay if master.dim() >= 2 else 0.0, (factors or {}).get(name, 1.0)
+            groups.setdefault((decay, factor), []).append(master)
+        settings = [{"params": p, "weight_decay": d, "factor": f} for (d, f), p in groups.items()]
+        self.adamw = torch.optim.AdamW(settings, lr=0.0, betas=betas, eps=eps, fused=True)
 
     @torch.no_grad()
     def add(self, gradients: Sequence[Tensor | None]) -> None:
@@ -39,10 +53,15 @@ class MasterAdamW:
             if gradient is not None:
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
 
-    def step(self, rate: float) -> float:
+    def step(self, rate: float, adjust: Adjust | None = None) -> float:
         """Take one step at learning rate ``rate``; gradients are consumed. Returns their norm before clipping.
 
         A norm that is not finite leaves everything as it was.
+
+        Args:
+            rate: the learning rate.
+            adjust: called after the step, before rounding, with the float32 weights, which it may change in place,
+                and the (clipped) gradients, both by parameter name.
         """
         for parameter, master in zip(self.parameters, self.masters, strict=True):
             if parameter is not master:
@@ -55,8 +74,11 @@ class MasterAdamW:
             if self.clip and size + 1e-6 > self.clip:  # else clipping would be a pass over memory that multiplies by 1
                 torch.nn.utils.clip_grads_with_norm_(self.masters, self.clip, norm)
             for group in self.adamw.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             self.adamw.step()
+            if adjust is not None:
+                masters = dict(zip(self.names, self.masters, strict=True))
+                adjust(self.weights(), {name: m.grad for name, m in masters.items() if m.grad is not None})
             self._round()
         self.adamw.zero_grad(set_to_none=True)
         return size

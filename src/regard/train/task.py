@@ -1,11 +1,12 @@
 """What the trainer must be told to train something: the seam between the loop and a job."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -71,6 +72,22 @@ class Task(ABC):
     @abstractmethod
     def save(self, folder: Path, outcome: Outcome) -> None:
         """Write the finished model, with everything that using it takes, into the empty ``folder``."""
+
+    def adjust(self, step: int, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Look at a step that was just taken, and change the weights in place where the method wants it.
+
+        Args:
+            step: which one, from 1.
+            weights: float32 trainable weights after the step, by name.
+            gradients: what the step was taken on, by name.
+        """
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What :meth:`adjust` remembers, for a checkpoint."""
+        return {}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:  # noqa: B027
+        """Go on from what :meth:`tensors` gave, on ``device``; the tensors are copied, never shared."""
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Trainer:
         output: str | Path,
         *,
         settings: dict[str, Any] | None = None,
+        factors: Mapping[str, float] | None = None,
         processes: Processes | None = None,
     ):
         """
@@ -50,6 +51,7 @@ class Trainer:
             config: how to train.
             output: becomes the model folder; ``training/`` in it holds the checkpoints.
             settings: what must not change during the run, kept in the checkpoints.
+            factors: on the learning rate of single weights, by name.
             processes: the group that this process has already joined.
         """
         self.processes = processes or Processes(choose_device(config.device))
@@ -62,7 +64,12 @@ class Trainer:
         bf16 = has_fast_bf16(self.device) if config.precision == "auto" else config.precision == "bf16"
         self.model = model.to(self.device, torch.bfloat16 if bf16 else torch.float32)
         self.optimizer = MasterAdamW(
-            self.model, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, clip=config.clip
+            self.model,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            clip=config.clip,
+            factors=factors,
         )
         self.average = MovingAverage(self.optimizer.weights(), config.ema) if config.ema else None
         self.stopping = EarlyStopping(config.stopping, config.stopping.metric in task.higher_is_better)
@@ -110,7 +117,7 @@ class Trainer:
             loss = self._backward(batches, tokens)
         (total,) = self.processes.sum(loss)
         rate = learning_rate(self.step_count + 1, self.config.schedule, self.config.steps)
-        norm = self.optimizer.step(rate) if math.isfinite(total) else math.nan
+        norm = self.optimizer.step(rate, self._adjust) if math.isfinite(total) else math.nan
         if not math.isfinite(norm):
             what = "gradient" if math.isfinite(total) else "loss"
             raise TrainingError(
@@ -126,6 +133,9 @@ class Trainer:
         seconds = time.perf_counter() - began
         self.seconds += seconds
         return {"loss": total / tokens, "tokens": tokens, "lr": rate, "grad_norm": norm, "seconds": seconds}
+
+    def _adjust(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+        self.task.adjust(self.step_count + 1, weights, gradients)
 
     def _backward(self, batches: list[Any], tokens: float) -> float:
         """Add the gradients of the batches on this process's device; returns their summed loss."""
@@ -337,6 +347,7 @@ class Trainer:
         tensors = {f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
+        tensors |= {f"task.{k}": v for k, v in self.task.tensors().items()}
         for kind, own in random.items():
             tensors |= {f"random.{kind}.{rank}": v for rank, v in enumerate(self.processes.gather(own))}
         state = {
@@ -383,6 +394,7 @@ class Trainer:
             self.average.load_state_dict(_section(tensors, "average.") or checkpoint.weights)
         self.step_count, self.tokens_seen, self.seconds = state["step"], state["tokens"], state["seconds"]
         self.task.load_state_dict(state["stream"])
+        self.task.load_tensors(_section(tensors, "task."), self.device)
         self.stopping.load_state_dict(state["stopping"])
         self.best_scores = {int(k): v for k, v in state["best"].items()}
         self.history = state["history"]
