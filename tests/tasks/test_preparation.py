@@ -70,6 +70,19 @@ def test_what_is_said(settings: dict[str, Any]) -> None:
     assert said[4] == "cleaning:\n" + (Path(settings["output"]) / "data" / "cleaning.txt").read_text().rstrip()
 
 
+@pytest.mark.parametrize("temperature", [1, 2, 5])
+def test_a_temperature_gives_small_corpora_more(made: Callable[..., Prepared], corpora: Path, temperature: int) -> None:
+    """Shares of an epoch are proportional to size^(1/T), and the epoch keeps its size."""
+    path, small = (corpora / name for name in ("train.tsv", "small.tsv"))
+    small.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:30]), encoding="utf-8")
+    pairs = ", ".join(f'{{"path": "{p}", "source": "en", "target": "de"}}' for p in (path, small))
+    parts = made(f"data.train=[{pairs}]", f"data.temperature={temperature}").parts
+    shares = [len(part.store) * part.weight for part in parts]
+    assert sum(shares) == pytest.approx(sum(len(part.store) for part in parts))
+    sizes = [len(part.store) for part in parts]
+    assert shares[0] / shares[1] == pytest.approx((sizes[0] / sizes[1]) ** (1 / temperature))
+
+
 def test_parts_are_directions_with_tags(made: Callable[..., Prepared], corpora: Path) -> None:
     assert [(part.reverse, part.prefix) for part in made().parts] == [(False, ())]
     changes = ["data.train.0.both_directions=true", "data.train.0.weight=0.5", f"output={corpora / 'both'}"]

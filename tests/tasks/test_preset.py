@@ -26,6 +26,8 @@ def preset(settings: dict[str, Any], *changes: str) -> Preset:
         (["data.train=[]"], "there is no corpus to train on"),
         (["data.max_tokens=0"], "max_tokens"),
         (["data.subword_alpha=2"], "subword_alpha"),
+        (["data.word_dropout=1"], "word_dropout"),
+        (["data.temperature=0.5"], "temperature"),
         (["data.subword_alpha=0.1", "tokenizer.kind=char"], "needs a unigram or bpe tokenizer, not 'char'"),
         (["tokenizer.joint=false"], "set model.tie"),
         (

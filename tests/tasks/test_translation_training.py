@@ -90,6 +90,29 @@ def test_a_sampled_segmentation_that_is_too_long_gives_way_to_the_best(task: Cal
     assert sampled
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_word_dropout_keeps_its_rate(task: Callable[..., TranslationTask], rate: float) -> None:
+    """Source pieces become unknown, others in each epoch and the same after a restart; tags and targets stay."""
+    changes = [f"data.word_dropout={rate}", "data.train.0.both_directions=true"]
+    toy, again = task(*changes), task(*changes)
+    unknown, gaps, pieces = toy.tokenizers[0].unk_id, 0, 0
+    for _ in range(toy.sampler.batches_in_epoch):
+        plan = toy.draw()
+        batch = toy.batch(plan)
+        assert torch.equal(batch.source, again.batch(again.draw()).source)
+        for row, (part, index) in enumerate(plan):
+            whole = toy.parts[part].example(index)[0].tolist()
+            got = batch.source[row, : len(whole)].tolist()
+            assert got[0] == whole[0]
+            assert all(g in (w, unknown) for g, w in zip(got, whole, strict=True))
+            gaps += sum(g != w for g, w in zip(got, whole, strict=True))
+            pieces += len(whole) - 1
+        assert unknown not in batch.targets
+    assert abs(gaps / pieces - rate) < 4 * (rate * (1 - rate) / pieces) ** 0.5  # four standard deviations
+    toy.sampler.epoch += 1
+    assert not torch.equal(toy.batch(plan).source, batch.source)
+
+
 def test_a_plan_is_described_by_file_line_and_text(task: Callable[..., TranslationTask], corpora: Path) -> None:
     toy = task()
     text = (corpora / "train.tsv").read_text(encoding="utf-8").splitlines()[4].split("\t")[0]
@@ -222,6 +245,8 @@ def test_n_and_n_steps_are_2n_steps_with_everything_on(settings: dict[str, Any])
         "data.train.0.both_directions=true",
         "data.train.0.weight=0.6",
         "data.subword_alpha=0.2",
+        "data.word_dropout=0.1",
+        "model.embedding_noise=5",
         "model.attention_dropout=0.1",
         "train.steps=12",
         "train.tokens=600",

@@ -49,8 +49,8 @@ _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _TRAINING_THREADS = 4
 # SentencePiece drops what is longer than its limit in bytes; longer texts are cut instead.
 _TRAINING_CHARACTERS = 2000
-# A thread pool costs about 40 microseconds a call: it pays from a few hundred texts on.
-_PARALLEL_TEXTS = 512
+PARALLEL_TEXTS = 512
+"""A thread pool costs about 40 microseconds a call: it pays from so many texts on."""
 
 _FORMAT = "regard-tokenizer-1"
 
@@ -99,6 +99,11 @@ class TokenizerConfig:
 class Tokenizer:
     """A trained subword model. Made by :meth:`train` or :meth:`load`; immutable; picklable."""
 
+    unk_id: int = UNK
+    """Id of what the vocabulary has no piece for."""
+    eos_id: int = EOS
+    """Id that ends a sentence."""
+
     def __init__(self, model: bytes, config: TokenizerConfig, tags: Sequence[str] = ()) -> None:
         """Wrap a serialised SentencePiece ``model`` whose control symbols are ``tags``.
 
@@ -107,11 +112,7 @@ class Tokenizer:
         """
         self.config = config
         self.tags = tuple(tags)
-        try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"this is not a SentencePiece model: {error}") from error
-        processor = self._processor
+        processor = self._processor = load_processor(model)
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
             raise ModelError(
@@ -168,6 +169,11 @@ class Tokenizer:
         """Number of ids, specials and tags included."""
         return self._processor.vocab_size()
 
+    @property
+    def never(self) -> list[int]:
+        """Ids that no translation holds: the unknown piece and the tags."""
+        return [self.unk_id, *self._tag_ids.values()]
+
     def normalize(self, text: str) -> str:
         """Return ``text`` as the model sees it: one line, single spaces, ``config.normalization``."""
         text = _normalize(text, self.config)
@@ -180,7 +186,7 @@ class Tokenizer:
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the ids of every text; on all cores where there are many."""
         prepared = [self._prepare(text) for text in texts]
-        if len(prepared) < _PARALLEL_TEXTS:
+        if len(prepared) < PARALLEL_TEXTS:
             return [self._processor.encode(text) for text in prepared]
         return self._processor.encode(prepared, num_threads=cpu_count())
 
@@ -229,7 +235,7 @@ class Tokenizer:
         # Control symbols have no text: SentencePiece leaves them out.
         text = self._processor.decode([int(i) for i in ids])
         # Where a whole unknown word is spelt in bytes (kind "word"), so is its mark for a space.
-        text = _one_line(text.replace("\u2581", " "))
+        text = one_line(text.replace("\u2581", " "))
         return text if self.config.segment == "none" else unsegment(text)
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
@@ -251,6 +257,10 @@ class Tokenizer:
             raise ConfigError(f"this tokenizer has no tag '{tag}'.{known}")
         return self._tag_ids[tag]
 
+    def sentencepiece_model(self) -> bytes:
+        """Return the SentencePiece model, as its library writes it to a file."""
+        return self._processor.serialized_model_proto()
+
     def save(self, folder: str | Path, name: str = "tokenizer") -> None:
         """Write ``NAME.model`` and ``NAME.json`` into ``folder``.
 
@@ -258,7 +268,7 @@ class Tokenizer:
             RegardError: the folder cannot be written.
         """
         folder = Path(folder)
-        model = self._processor.serialized_model_proto()
+        model = self.sentencepiece_model()
         description = {
             "format": _FORMAT,
             "sha256": hashlib.sha256(model).hexdigest(),
@@ -347,7 +357,19 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 _FULL_WIDTH = re.compile("[０-９Ａ-Ｚａ-ｚ]")
 
 
-def _one_line(text: str) -> str:
+def load_processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    """Read a serialised SentencePiece model.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"this is not a SentencePiece model: {error}") from error
+
+
+def one_line(text: str) -> str:
     """Return ``text`` without what no piece can stand for: line ends, control characters, U+2581."""
     if _UNSAFE.search(text):
         text = _UNSAFE.sub(_replace_unsafe, text)
@@ -364,7 +386,7 @@ def _replace_unsafe(match: re.Match[str]) -> str:
 def _normalize(text: str, config: TokenizerConfig) -> str:
     if config.normalization != "identity":
         text = _INVISIBLE.sub("", text)
-    text = _one_line(text)
+    text = one_line(text)
     if config.lowercase:
         text = text.lower()
     if config.normalization == "light":

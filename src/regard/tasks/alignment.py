@@ -83,6 +83,21 @@ def links(table: np.ndarray, threshold: float = 0.25) -> list[tuple[int, int]]:
     return found
 
 
+def word_spans(text: str, words: Sequence[Word]) -> list[range]:
+    """Where each word stands in ``text``, whatever its case; empty, where the search had come to, if it is not near."""
+    lowered = text.lower()
+    if len(lowered) != len(text):
+        lowered = text
+    spans, place = [], 0
+    for word in words:
+        wanted = word.text.lower()
+        # Marks may have been mended, a word taken away: not to be found far behind instead.
+        found = lowered.find(wanted, place, place + len(wanted) + 16) if wanted else -1
+        start, place = (place, place) if found < 0 else (found, found + len(wanted))
+        spans.append(range(start, place))
+    return spans
+
+
 def _units(pieces: Sequence[str]) -> Iterator[_Unit]:
     """Pieces, with the bytes that spell a character put together."""
     i = 0

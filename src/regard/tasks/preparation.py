@@ -62,7 +62,7 @@ class Prepared:
                 prefix = (tokenizers[0].tag_id(tag_of(target)),) if tagged else ()
                 parts.append(Part(store, reverse, prefix, corpus.weight))
                 corpora.append(corpus)
-        return cls(tokenizers, parts, corpora)
+        return cls(tokenizers, _mixed(parts, preset.data.temperature), corpora)
 
     def locate(self, part: int, index: int) -> str:
         """Say in which file, and where there, an example of a part stands."""
@@ -72,6 +72,19 @@ class Prepared:
         if number == 0:
             return f"{corpus.name}, an example joined of several pairs"
         return f"{corpus.name}, {_place(corpus, number)}"
+
+
+def _mixed(parts: list[Part], temperature: float) -> list[Part]:
+    """The parts with weights that make their shares of an epoch ∝ size^(1/T); the epoch keeps its size."""
+    if temperature == 1:
+        return parts
+    sizes = [len(part.store) * part.weight for part in parts]
+    wanted = [size ** (1 / temperature) for size in sizes]
+    scale = sum(sizes) / sum(wanted)
+    return [
+        replace(part, weight=part.weight * scale * share / size if size else part.weight)
+        for part, share, size in zip(parts, wanted, sizes, strict=True)
+    ]
 
 
 def _place(corpus: CorpusConfig, number: int) -> str:

@@ -1,6 +1,7 @@
 """A training run of a translation model, as its YAML preset describes it."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from regard.data.tokenizer import TokenizerConfig
 from regard.model.config import ModelConfig
 from regard.model.folder import load_config
 from regard.train.config import TrainConfig
+from regard.tune.folder import describe, method_of
 
 _SIZES = ("source_vocab_size", "target_vocab_size")
 
@@ -34,14 +36,25 @@ class DataConfig:
     """Sentences joined into longer examples."""
     max_tokens: int = 256
     """Pairs with a side of more pieces are dropped (and counted)."""
+    temperature: float = 1.0
+    """How the corpora are mixed: shares of an epoch ∝ size^(1/T) (Arivazhagan et al. 2019). 1 takes them as they are,
+    higher values give small corpora more; the size of a corpus counts its weight."""
     subword_alpha: float = 0.0
     """Subword regularisation (Kudo 2018): pieces sampled anew each time with this smoothing, e.g. 0.2; 0 for none."""
+
+    word_dropout: float = 0.0
+    """Source pieces replaced by the unknown piece, others each time (Sennrich et al. 2016, at WMT): a share such
+    as 0.1; 0 for none."""
 
     def __post_init__(self) -> None:
         if not self.train:
             raise ConfigError("train is empty; there is no corpus to train on.")
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens is {self.max_tokens}; it must be at least 1.")
+        if not 1 <= self.temperature < math.inf:
+            raise ConfigError(f"temperature is {self.temperature}; it must be at least 1.")
+        if not 0 <= self.word_dropout < 1:
+            raise ConfigError(f"word_dropout is {self.word_dropout}; it must lie in [0, 1).")
         if not 0 <= self.subword_alpha <= 1:
             raise ConfigError(f"subword_alpha is {self.subword_alpha}; it must lie in 0 to 1.")
 
@@ -76,6 +89,14 @@ class StartConfig:
     model: Path
     """Model folder: its weights, its architecture (settings under ``model`` change what has no weights, such as
     dropout) and its vocabulary, in place of ``tokenizer``."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Factor on the learning rate by pattern of weight names, such as ``encoder.*: 0.1``; of several that fit, the
+    first counts. 0 freezes."""
+
+    def __post_init__(self) -> None:
+        for pattern, factor in self.rates.items():
+            if not 0 <= factor < math.inf:
+                raise ConfigError(f"rates: the factor of '{pattern}' is {factor}; it cannot be negative.")
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,9 @@ class Preset:
     """Subwords."""
     start: StartConfig | None = None
     """Where to start from; without it from random weights."""
+    tune: dict[str, Any] | None = None
+    """Train an adapter instead of the model's weights: ``method`` (lora, adalora, houlsby, pfeiffer, prefix, prompt,
+    bias) and its settings. The run's folder becomes the adapter."""
     model: dict[str, Any] = field(default_factory=dict)
     """Settings of :class:`ModelConfig`; the vocabulary sizes come from the tokenizer."""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=10_000))
@@ -104,6 +128,7 @@ class Preset:
     def __post_init__(self) -> None:
         if self.start and self.tokenizer != TokenizerConfig():
             raise ConfigError("start.model brings its vocabulary; leave the section tokenizer out.")
+        self._check_tune()
         model = self.model_config(8, 8)  # so that a misspelt model setting is found before the data is read
         if not self.tokenizer.joint and model.tie == "all":
             raise ConfigError("separate vocabularies cannot be tied three ways; set model.tie to decoder or none.")
@@ -112,9 +137,18 @@ class Preset:
         if self.data.subword_alpha and self.tokenizer.kind not in ("unigram", "bpe"):
             raise ConfigError(f"data.subword_alpha needs a unigram or bpe tokenizer, not '{self.tokenizer.kind}'.")
         needed = self.data.max_tokens + 2  # with the language tag and the end of sentence
-        if model.position == "learned" and model.max_positions < needed:
+        if model.positions.kind == "learned" and model.max_positions < needed:
             raise ConfigError(f"model.max_positions is {model.max_positions}; data.max_tokens takes {needed}.")
         self._check_validation()
+
+    def _check_tune(self) -> None:
+        if self.tune is None:
+            return
+        if self.start is None:
+            raise ConfigError("tune makes an adapter for a trained model; say which: start.model.")
+        if self.start.rates:
+            raise ConfigError("start.rates has no effect with tune: the model's own weights do not learn.")
+        method_of(self.tune, "tune")
 
     def _check_validation(self) -> None:
         for corpus in self.data.dev:
@@ -184,10 +218,12 @@ def _model_config(settings: dict[str, Any], *sizes: int) -> ModelConfig:
 
 
 def _with_defaults(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    start, tune = fingerprint.get("start"), fingerprint.get("tune")
     return {
         "data": to_dict(from_dict(DataConfig, fingerprint["data"])),
         "tokenizer": to_dict(from_dict(TokenizerConfig, fingerprint["tokenizer"])),
-        "start": fingerprint.get("start"),
+        "start": None if start is None else to_dict(from_dict(StartConfig, start)),
+        "tune": None if tune is None else describe(method_of(tune)),
         "model": to_dict(_model_config(fingerprint["model"], 8, 8)),
         "train.seed": fingerprint["seed"],
     }

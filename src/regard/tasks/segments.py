@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 
 from regard.data.chinese import HAN
 from regard.data.sentences import split_long, split_sentences
+from regard.tasks.integrity import has_words, outside
 
+_COLUMN = re.compile(r"(\t\s*|\s{3,})")
 _UNSPACED = frozenset({"zh", "ja"})
 #: Shorter words in capitals are taken for acronyms.
 _SHOUTED_LETTERS = 6
+_FIRST_LETTER = re.compile(r"[^\W\d_]")
 _KEYCAP = re.compile("[0-9#*]\ufe0f?\u20e3")
 _WIDE_STOP = re.compile("[。！？；：，、）」』”》]$")
 
@@ -34,14 +37,14 @@ class Segment:
     shouted: bool = False
     """The sentence is in capitals throughout: translated in lower case, given back in capitals."""
 
-    def rejoin(self, translation: str) -> str:
-        """The translated segment without its separator."""
-        return self.before + (translation.upper() if self.shouted else translation) + self.after
-
 
 def take_apart(text: str, language: str) -> list[Segment]:
     """Sentences of ``text``; ``before + original core + after + separator`` joined give it back."""
-    return [_segment(span.text, span.separator_after) for span in split_sentences(text, language)]
+    return [
+        _segment(column, separator)
+        for span in split_sentences(text, language)
+        for column, separator in _columns(span.text, span.separator_after)
+    ]
 
 
 def cut(segment: Segment, language: str, max_characters: int) -> list[Segment]:
@@ -56,23 +59,50 @@ def cut(segment: Segment, language: str, max_characters: int) -> list[Segment]:
     return pieces
 
 
-def put_together(parts: list[tuple[Segment, str]], source: str, target: str) -> str:
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a text and what stands for it in the translation."""
+
+    source: str
+    target: str
+    segment: Segment | None = None
+    """What was translated; None where symbols or white space were copied."""
+
+
+def lay_out(parts: list[tuple[Segment, str]], source: str, target: str) -> list[Stretch]:
     """Join translated segments with the target language's habits of spacing.
 
     Line ends stay. A single space between sentences disappears in Chinese; between two
     sentences that had none (Chinese) one appears in a spaced language.
+
+    Returns:
+        What follows each other in the text; the targets joined are the translation.
     """
-    text = []
+    stretches: list[Stretch] = []
     for i, (segment, translation) in enumerate(parts):
-        text.append(segment.rejoin(translation))
+        core = outside(translation, str.upper) if segment.shouted else translation
+        stretches += [Stretch(segment.before, segment.before), Stretch(segment.core, core, segment)]
+        stretches.append(Stretch(segment.after, segment.after))
         separator = segment.separator
         if i < len(parts) - 1 and source != target:
-            if target in _UNSPACED and separator == " " and _WIDE_STOP.search(text[-1]):
+            written = "".join(stretch.target for stretch in stretches[-3:])
+            if target in _UNSPACED and separator == " " and _WIDE_STOP.search(written):
                 separator = ""
             elif source in _UNSPACED and target not in _UNSPACED and not separator and segment.core:
                 separator = " "
-        text.append(separator)
-    return "".join(text)
+        stretches.append(Stretch(segment.separator, separator))
+    return [stretch for stretch in stretches if stretch.source or stretch.target]
+
+
+def put_together(parts: list[tuple[Segment, str]], source: str, target: str) -> str:
+    """The text that :func:`lay_out` lays out."""
+    return "".join(stretch.target for stretch in lay_out(parts, source, target))
+
+
+def _columns(text: str, separator: str) -> list[tuple[str, str]]:
+    """A sentence as what its tabs divide, and white space too wide to be a slip: columns of a table."""
+    pieces = _COLUMN.split(text)  # text, white space, text, …
+    return list(zip(pieces[::2], [*pieces[1::2], separator], strict=True))
 
 
 def _segment(text: str, separator: str) -> Segment:
@@ -87,7 +117,7 @@ def _segment(text: str, separator: str) -> Segment:
     while end > start and text[end - 1].isspace():
         end -= 1
     core = text[start:end]
-    if not _has_letters(core):
+    if not has_words(core):
         return _bare(text, separator)
     shouted = _is_shouted(core)
     return Segment(text[:start], _calm(core) if shouted else core, text[end:], separator, shouted)
@@ -95,11 +125,7 @@ def _segment(text: str, separator: str) -> Segment:
 
 def _bare(text: str, separator: str) -> Segment:
     """A segment without symbols around it; copied where it is numbers and punctuation only."""
-    return Segment("", text, "", separator) if _has_letters(text) else Segment(text, "", "", separator)
-
-
-def _has_letters(text: str) -> bool:
-    return any(character.isalpha() for character in text)
+    return Segment("", text, "", separator) if has_words(text) else Segment(text, "", "", separator)
 
 
 def _is_symbol(character: str) -> bool:
@@ -111,11 +137,12 @@ def _is_symbol(character: str) -> bool:
 
 
 def _is_shouted(core: str) -> bool:
-    letters = [c for c in core if c.isalpha()]
+    letters: list[str] = []
+    outside(core, lambda text: letters.extend(c for c in text if c.isalpha()) or text)
     return len(letters) >= _SHOUTED_LETTERS and all(c.isupper() for c in letters) and not re.search(f"[{HAN}]", core)
 
 
 def _calm(core: str) -> str:
     """Sentence case; the English pronoun I keeps its capital."""
-    lowered = re.sub(r"\bi\b", "I", core.lower())
-    return re.sub(r"[^\W\d_]", lambda match: match.group().upper(), lowered, count=1)
+    lowered = outside(core, lambda text: re.sub(r"\bi\b", "I", text.lower()))
+    return _FIRST_LETTER.sub(lambda match: match.group().upper(), lowered, count=1)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from regard.base.device import choose_device
-from regard.base.errors import DataError
+from regard.base.errors import ConfigError, DataError
 from regard.base.files import write_atomic
 from regard.data.batch import Batch, collate
 from regard.data.corpus import Pair, read_pairs
 from regard.data.sampler import BatchSampler
 from regard.data.sampling import SubwordSampler
 from regard.model import Transformer
-from regard.model.folder import assign_weights, load_weights, save_model
+from regard.model.folder import assign_weights, load_weights, model_hash, save_model
 from regard.tasks.card import Recipe, write_card
 from regard.tasks.preparation import Prepared, Say, prepare
 from regard.tasks.preset import Preset
+from regard.tasks.tuning import TuningTask
 from regard.tasks.vocabulary import save_tokenizers, tag_of
 from regard.train.checkpoint import workplace
 from regard.train.distributed import Processes
 from regard.train.progress import check_trackers
 from regard.train.task import Outcome, Task
 from regard.train.trainer import Trainer
+from regard.tune.folder import method_of
+from regard.tune.method import choose
 
 _DEV_ROWS = 64
 
@@ -64,7 +67,25 @@ class TranslationTask(Task):
         examples = [self.parts[part].example(index) for part, index in plan]
         if self._samplers:
             examples = self._sampled(plan, examples)
+        if self.preset.data.word_dropout:
+            examples = self._with_gaps(plan, examples)
         return self._collate(examples)
+
+    def _seed(self, plan: np.ndarray) -> int:
+        """For what is drawn for a plan; it depends on nothing else, so that a resumed run draws alike."""
+        return int.from_bytes(hashlib.blake2b(plan.tobytes(), digest_size=4).digest()) ^ self.sampler.epoch
+
+    def _with_gaps(
+        self, plan: np.ndarray, examples: list[tuple[np.ndarray, np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The examples with some source pieces unknown; never those of a tag."""
+        random = np.random.Generator(np.random.PCG64(self._seed(plan)))
+        found = []
+        for (part, _), (source, target) in zip(plan, examples, strict=True):
+            unknown = random.random(len(source)) < self.preset.data.word_dropout
+            unknown[: len(self.parts[part].prefix)] = False
+            found.append((np.where(unknown, self.tokenizers[0].unk_id, source), target))
+        return found
 
     def _collate(self, examples: Sequence[tuple[Any, Any]]) -> Batch:
         c = self.config
@@ -74,9 +95,8 @@ class TranslationTask(Task):
     def _sampled(
         self, plan: np.ndarray, examples: list[tuple[np.ndarray, np.ndarray]]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The same examples in other pieces; the seed comes from the plan, so that a resumed run samples alike."""
-        limit = self.preset.data.max_tokens
-        seed = int.from_bytes(hashlib.blake2b(plan.tobytes(), digest_size=4).digest()) ^ self.sampler.epoch
+        """The same examples in other pieces."""
+        limit, seed = self.preset.data.max_tokens, self._seed(plan)
         sides = []
         for side, sampler in enumerate(self._samplers):
             texts = [self.parts[p].store.text(i, side ^ self.parts[p].reverse) for p, i in plan]
@@ -140,12 +160,14 @@ class TranslationTask(Task):
         assert isinstance(model, Transformer)
         metrics: dict[str, float] = {}
         if "loss" in self.preset.validation.metrics:
-            metrics["loss"] = self._dev_loss(model)
+            metrics["loss"] = self.dev_loss(model)
         if self.preset.validation.translates:
             metrics |= self._dev_scores(model)
         return metrics
 
-    def _dev_loss(self, model: Transformer) -> float:
+    @torch.no_grad()
+    def dev_loss(self, model: nn.Module) -> float:
+        """Loss of any model of sentence pairs, in nats a target piece, over all development pairs."""
         if self._dev_batches is None:
             self._dev_batches = list(self._make_dev_batches())
         device = next(model.parameters()).device
@@ -212,7 +234,10 @@ class TranslationTask(Task):
 
     def save(self, folder: Path, outcome: Outcome) -> None:
         """Write the model folder."""
-        save_model(folder, self.config, outcome.weights, storage=self.preset.storage, task=self.languages())
+        weights = outcome.weights
+        if self.preset.start and self.preset.start.rates:  # what was frozen is as it was
+            weights = load_weights(self.preset.start.model / "model.safetensors") | weights
+        save_model(folder, self.config, weights, storage=self.preset.storage, task=self.languages())
         save_tokenizers(folder, self.tokenizers)
         write_atomic(folder / "generation.json", json.dumps({"beam": 5, "length_penalty": 1.0}, indent=2) + "\n")
         counts = [len(part.store) for part in self.parts if not part.reverse]
@@ -253,14 +278,59 @@ def train(preset: Preset, say: Say, recipe: Recipe | None = None) -> Path | None
                 processes.first(lambda: len(task.dev()))  # an error there should not wait for the first validation
             torch.manual_seed(preset.train.seed)
             model = Transformer(task.config)
+            factors: dict[str, float] = {}
             if preset.start:
                 say(f"starting from {preset.start.model}")
                 assign_weights(model, load_weights(preset.start.model / "model.safetensors"), str(preset.start.model))
+                factors = slow_down(model, preset.start.rates)
+            learned = task if preset.tune is None else _tuning(task, model, preset, recipe)
             count = sum(parameter.numel() for parameter in model.parameters())
-            say(f"{count:,} parameters, {task.sampler.batches_in_epoch:,} batches an epoch")
+            trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+            share = f", of which {trained:,} ({trained / count:.2%}) are trained" if trained < count else ""
+            say(f"{count:,} parameters{share}; {task.sampler.batches_in_epoch:,} batches an epoch")
             trainer = Trainer(
-                model, task, preset.train, preset.output, settings=preset.fingerprint(), processes=processes
+                model,
+                learned,
+                preset.train,
+                preset.output,
+                settings=preset.fingerprint(),
+                factors=factors,
+                processes=processes,
             )
             return trainer.train()
     finally:
         processes.close()
+
+
+def slow_down(model: nn.Module, rates: Mapping[str, float]) -> dict[str, float]:
+    """Factors on the learning rate by weight; those of factor 0 are frozen.
+
+    Args:
+        model: loses the gradients of its frozen weights.
+        rates: factor by pattern of names; of several patterns that fit, the first counts.
+
+    Raises:
+        ConfigError: a pattern fits nothing, or all weights are frozen.
+    """
+    parameters, factors = dict(model.named_parameters()), {}
+    for pattern, factor in rates.items():
+        for name in choose(parameters, [pattern], "start.rates"):
+            factors.setdefault(name, factor)
+    for name, factor in factors.items():
+        parameters[name].requires_grad_(factor > 0)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError("start.rates freezes every weight; there is nothing left to train.")
+    return factors
+
+
+def _tuning(task: TranslationTask, model: Transformer, preset: Preset, recipe: Recipe | None) -> TuningTask:
+    """The same task for an adapter."""
+    assert preset.start is not None
+    assert preset.tune is not None
+    count = sum(len(part.store) for part in task.parts if not part.reverse)
+    if count < 2:
+        raise DataError(f"{count} pair is left to tune on; give some dozens at least.")
+    base = model_hash(preset.start.model)
+    return TuningTask(
+        task, model, method_of(preset.tune, "tune"), preset=preset, base=base, examples=count, recipe=recipe
+    )

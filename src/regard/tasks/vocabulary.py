@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from regard.base.config import read_json
+from regard.base.errors import ConfigError
+from regard.data.mapped import FORMAT, MappedTokenizer
 from regard.data.tokenizer import Tokenizer
 
 
@@ -22,6 +25,15 @@ def save_tokenizers(folder: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> No
 def load_tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     """What :func:`save_tokenizers` wrote: of source and target, the same twice when joint."""
     if (folder / "tokenizer.model").exists() or not (folder / "source.model").exists():
-        tokenizer = Tokenizer.load(folder)
+        tokenizer = _load(folder, "tokenizer")
         return tokenizer, tokenizer
-    return Tokenizer.load(folder, "source"), Tokenizer.load(folder, "target")
+    return _load(folder, "source"), _load(folder, "target")
+
+
+def _load(folder: Path, name: str) -> Tokenizer:
+    """A tokenizer of the kind that its description says."""
+    try:
+        mapped = read_json(folder / f"{name}.json").get("format") == FORMAT
+    except ConfigError:
+        mapped = False  # Tokenizer.load says what is wrong
+    return (MappedTokenizer if mapped else Tokenizer).load(folder, name)
