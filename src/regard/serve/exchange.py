@@ -1,0 +1,243 @@
+"""Files that memories, glossaries and dictionaries come from and go to: TMX, TBX, CSV, CC-CEDICT, TSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+from regard.base.errors import DataError
+from regard.serve.languages import base_code
+from regard.serve.store.tables import DictionaryEntry, MemoryEntry, Term
+
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_MOST_DEPTH = 100
+_CEDICT = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*)/\s*")
+# What XML 1.0 cannot hold.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A translation of a memory that was read."""
+
+    source: str
+    target: str
+    source_text: str
+    target_text: str
+
+
+def read_tmx(data: bytes) -> Iterator[Unit]:
+    """Translations of a TMX file, in both directions of each unit's first language with the others.
+
+    Raises:
+        DataError: it is not TMX.
+    """
+    root = read_xml(data)
+    if _local(root) != "tmx":
+        raise DataError("this is not a TMX file: its first element is not <tmx>.")
+    header = next((e for e in root.iter() if _local(e) == "header"), None)
+    first = base_code(header.get("srclang", "")) if header is not None else None
+    for unit in (e for e in root.iter() if _local(e) == "tu"):
+        texts: dict[str, str] = {}
+        for variant in (e for e in unit if _local(e) == "tuv"):
+            code = base_code(variant.get(_LANG) or variant.get("lang") or "")
+            segment = next((e for e in variant if _local(e) == "seg"), None)
+            if code and segment is not None:
+                texts.setdefault(code, _words(segment))
+        source = first if first in texts else next(iter(texts), None)
+        for target, text in texts.items():
+            if source and target != source and text.strip() and texts[source].strip():
+                yield Unit(source, target, texts[source], text)
+
+
+def write_tmx(entries: Iterable[MemoryEntry], version: str) -> Iterator[str]:
+    """A TMX 1.4 file, piece by piece."""
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
+    yield (
+        f'<header creationtool="regard" creationtoolversion={quoteattr(version)} segtype="sentence" '
+        'o-tmf="regard" adminlang="en" srclang="*all*" datatype="plaintext"/>\n<body>\n'
+    )
+    for entry in entries:
+        created = entry.created.strftime("%Y%m%dT%H%M%SZ")
+        yield (
+            f'<tu creationdate="{created}">'
+            f"<tuv xml:lang={quoteattr(entry.source)}><seg>{_xml(entry.source_text)}</seg></tuv>"
+            f"<tuv xml:lang={quoteattr(entry.target)}><seg>{_xml(entry.target_text)}</seg></tuv></tu>\n"
+        )
+    yield "</body>\n</tmx>\n"
+
+
+def read_terms(data: bytes, source: str, target: str) -> list[tuple[str, str, str]]:
+    """Terms of a CSV or TBX file: source, target, note.
+
+    Raises:
+        DataError: it is neither, or a row has fewer than two columns.
+    """
+    return _read_tbx(data, source, target) if data.lstrip()[:1] == b"<" else _read_csv(data)
+
+
+def write_terms_csv(terms: Iterable[Term]) -> str:
+    """Terms as CSV with a header. What a spreadsheet would take for a formula gets a quote in front."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(["source", "target", "note"])
+    writer.writerows([safe_cell(t.source), safe_cell(t.target), safe_cell(t.note)] for t in terms)
+    return out.getvalue()
+
+
+def write_terms_tbx(terms: Iterable[Term], source: str, target: str) -> Iterator[str]:
+    """Terms as TBX (ISO 30042), piece by piece."""
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n<tbx type="TBX-Basic" style="dca" xml:lang="en" '
+    yield 'xmlns="urn:iso:std:iso:30042:ed-2">\n<tbxHeader><fileDesc><sourceDesc><p>regard</p></sourceDesc></fileDesc>'
+    yield "</tbxHeader>\n<text><body>\n"
+    for term in terms:
+        yield "<conceptEntry>"
+        if term.note:
+            yield f"<note>{_xml(term.note)}</note>"
+        for code, texts in ((source, [term.source]), (target, [term.target, *term.variants])):
+            sections = "".join(f"<termSec><term>{_xml(text)}</term></termSec>" for text in texts)
+            yield f"<langSec xml:lang={quoteattr(code)}>{sections}</langSec>"
+        yield "</conceptEntry>\n"
+    yield "</body></text>\n</tbx>\n"
+
+
+def read_cedict(data: bytes) -> Iterator[DictionaryEntry]:
+    """Entries of CC-CEDICT: under the simplified form, and under the traditional one where it differs.
+
+    Raises:
+        DataError: a line is not as in CC-CEDICT.
+    """
+    for number, line in enumerate(_text(data).splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _CEDICT.fullmatch(line)
+        if not match:
+            raise DataError(f"line {number} is not as in CC-CEDICT: 傳統 传统 [chuan2 tong3] /tradition/.")
+        traditional, simplified, reading, senses = match.groups()
+        for headword in dict.fromkeys((simplified, traditional)):
+            yield DictionaryEntry(headword=headword, reading=reading, kind=None, senses=senses.split("/"))
+
+
+def read_dictionary_tsv(data: bytes) -> Iterator[DictionaryEntry]:
+    """Entries of a tab-separated file: word, senses · word, kind, senses · word, reading, kind, senses.
+
+    Senses are separated by semicolons.
+
+    Raises:
+        DataError: a line has another number of columns.
+    """
+    for number, line in enumerate(_text(data).splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        word, *more = (cell.strip() for cell in line.split("\t"))
+        if not word or not 1 <= len(more) <= 3:
+            raise DataError(f"line {number} has {len(more) + 1} columns; expected word, reading, kind, senses.")
+        senses = [sense.strip() for sense in more[-1].split(";") if sense.strip()]
+        kind = more[-2] if len(more) > 1 else None
+        reading = more[0] if len(more) > 2 else None
+        yield DictionaryEntry(headword=word, reading=reading or None, kind=kind or None, senses=senses)
+
+
+def read_xml(data: bytes) -> Element:
+    """The root of an XML document. A document type may be named but not defined; nothing is fetched.
+
+    Raises:
+        DataError: it is not well-formed, defines entities, or is nested too deeply.
+    """
+    builder, depth = TreeBuilder(), 0
+    parser = expat.ParserCreate(namespace_separator="}")
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MOST_DEPTH:
+            raise DataError("the XML is nested too deeply.")
+        builder.start(_braced(name), {_braced(key): value for key, value in attributes.items()})
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(_braced(name))
+
+    def doctype(name: str, system: str | None, public: str | None, internal: int) -> None:
+        if internal:
+            raise DataError("the XML defines a document type of its own; such files are refused. Take it out.")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = builder.data, doctype
+    try:
+        parser.Parse(data, True)
+        return builder.close()
+    except (expat.ExpatError, AssertionError, LookupError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"the file is not well-formed XML: {error}.") from error
+
+
+def safe_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _read_csv(data: bytes) -> list[tuple[str, str, str]]:
+    text = _text(data)
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    rows = []
+    try:
+        for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) < 2 or not row[0].strip() or not row[1].strip():
+                raise DataError(f"row {number} needs two columns that are not empty: source and target.")
+            cells = [cell.strip().removeprefix("'") if cell[1:2] in "=+-@" else cell.strip() for cell in row]
+            rows.append((cells[0], cells[1], cells[2] if len(cells) > 2 else ""))
+    except csv.Error as error:
+        raise DataError(f"the file is not CSV: {error}.") from error
+    if rows and [cell.lower() for cell in rows[0][:2]] == ["source", "target"]:
+        rows = rows[1:]
+    return rows
+
+
+def _read_tbx(data: bytes, source: str, target: str) -> list[tuple[str, str, str]]:
+    found = []
+    for entry in read_xml(data).iter():
+        if _local(entry) not in ("termEntry", "conceptEntry"):
+            continue
+        texts: dict[str, str] = {}
+        for section in (e for e in entry.iter() if _local(e) in ("langSet", "langSec")):
+            code = base_code(section.get(_LANG) or "")
+            term = next((e for e in section.iter() if _local(e) == "term"), None)
+            if code and term is not None:
+                texts.setdefault(code, _words(term).strip())
+        note = next((_words(e).strip() for e in entry if _local(e) in ("note", "descrip")), "")
+        if texts.get(source) and texts.get(target):
+            found.append((texts[source], texts[target], note))
+    return found
+
+
+def _braced(name: str) -> str:
+    return "{" + name if "}" in name else name
+
+
+def _local(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _words(element: Element) -> str:
+    return "".join(element.itertext())
+
+
+def _xml(text: str) -> str:
+    return escape(_UNWRITABLE.sub("", text))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"line {line} is not UTF-8 text. Save the file as UTF-8.") from error
