@@ -22,7 +22,7 @@ export PIP_NO_CACHE_DIR ?= 1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format clean
+.PHONY: help demo test soak sanitize lint format clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z.]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -36,6 +36,12 @@ test: $(VENV)/.test  ## run the test suite (at most ten minutes on two cores)
 
 soak: $(VENV)/.test  ## run the long tests: kills, endurance, fuzzing
 	$(BIN)/python -m pytest -m soak $(ARGS)
+
+SANITIZE := $(CACHE)/sanitize
+sanitize: $(VENV)/.test  ## run the native engine's tests under the address and undefined-behaviour sanitizers
+	REGARD_SANITIZE=address,undefined $(BIN)/python setup.py -q build --build-base $(SANITIZE)/temp --build-lib $(SANITIZE)/lib
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONPATH=$(SANITIZE)/lib $(BIN)/python -m pytest tests/decode/native -m "not slow and not soak" -k "not cold_start" $(ARGS)
 
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .
@@ -53,12 +59,12 @@ clean:  ## remove the environment, the caches and what was built
 .venv: $(VENV)/.base  ## make the environment that the other targets use
 
 # The stamps: .base runs and trains, .test adds what the suite needs, .dev the linters.
-$(VENV)/.base: pyproject.toml constraints.txt
+$(VENV)/.base: pyproject.toml constraints.txt setup.py $(wildcard src/regard/*/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Regard needs Python 3.11 or newer; $(PYTHON) is older or missing. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing Regard into $(VENV). PyTorch comes first and takes longest."
-	$(PIP_INSTALL) pip setuptools
+	$(PIP_INSTALL) pip setuptools pybind11
 	$(PIP_INSTALL) torch
 	$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@

@@ -20,8 +20,9 @@ def main() -> int:
         print(f"metadata says {version('regard')}, the package {regard.__version__}", file=sys.stderr)
         return 1
     source = checkout / "src" / "regard"
+    not_data = {"__pycache__", "native"}  # C++ sources are built, not installed
     expected = {
-        file.relative_to(source) for file in source.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+        file.relative_to(source) for file in source.rglob("*") if file.is_file() and not not_data & set(file.parts)
     }
     missing = sorted(str(file) for file in expected if not (package / file).is_file())
     if missing:

@@ -27,7 +27,7 @@ from regard.base.files import write_atomic
 
 #: Where the benchmarks keep what they prepare; the project's cache folder is not under version control.
 WORK = Path(__file__).resolve().parents[1] / ".cache" / "benchmarks"
-PEERS = ("transformers", "accelerate", "joeynmt", "sacremoses")
+PEERS = ("transformers", "ctranslate2", "accelerate", "joeynmt", "sacremoses", "x-transformers")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16", "asimddp")
 
 

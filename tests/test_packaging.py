@@ -56,10 +56,11 @@ def test_a_wheel_holds_every_file(root: Path, tmp_path: Path) -> None:
     """Also those that are not Python: the model, the demo texts, py.typed."""
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md"):
         if (root / name).is_file():
             shutil.copy(root / name, source)
-    shutil.copytree(root / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info", "native", "_native.*")
+    shutil.copytree(root / "src", source / "src", ignore=leave_out)
     nested = source / "src" / "regard" / "assets" / "model" / "deep" / "file.bin"  # as a tokeniser folder might be
     nested.parent.mkdir(parents=True, exist_ok=True)
     nested.write_bytes(b"x")

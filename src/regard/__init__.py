@@ -19,6 +19,9 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {"Translator": "tasks.translation"},
-    submodules=("attention", "base", "cli", "data", "decode", "explain", "model", "tasks", "train"),
+    submodules=(
+        *("attention", "base", "cli", "compress", "data", "decode", "explain"),
+        *("model", "serve", "tasks", "train", "tune"),
+    ),
 )
 __all__ += ["__version__"]

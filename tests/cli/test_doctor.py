@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from regard.cli import doctor
+from regard.decode.choice import choose_engine
 
 
 def make_model(folder: Path) -> Path:
@@ -55,7 +56,7 @@ def test_everything_is_there(model: Path, capsys: pytest.CaptureFixture[str]) ->
     paths = {path["what"]: path for path in facts["paths"]}
     assert list(paths) == ["device", "precision", "threads", "engine"]
     assert all(path["choice"] and path["why"] for path in paths.values())
-    assert paths["engine"]["choice"] == "PyTorch"
+    assert paths["engine"]["choice"] == ("native int8" if choose_engine().native else "PyTorch")
 
 
 def test_text_for_reading(model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

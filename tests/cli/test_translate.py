@@ -136,6 +136,19 @@ def test_what_is_cut_off_is_said(run: Run) -> None:
     assert [value["finished"] for value in read_json(out)] == [True, True, False]
 
 
+def test_what_is_not_kept_is_said(run: Run) -> None:
+    text = "The kettle sings to {name}.\nSeven geese on 3 ponds of 12.\n"
+    status, out, err = run(text, "--format", "json", "--beam", "1")
+    assert status == 0
+    first, second = (value["sentences"][0] for value in read_json(out))
+    assert "{name}" in first["translation"]
+    assert first["problems"] == ["{name} was lost, and put where it seems to belong"]  # the tiny model copies nothing
+    assert all("was lost" in problem for problem in second["problems"])
+    assert {"3", "12"} <= set(second["translation"].replace(".", " ").split())
+    assert "warning" not in err
+    assert "2 lines did not keep every number and placeholder" in run(text, "--beam", "1")[2]
+
+
 def test_search_options_reach_the_search(run: Run) -> None:
     text = "Seven geese walked across the frozen pond.\n"
     first = run(text, "--prefix", "Der Teich")[1]

@@ -17,6 +17,7 @@ from typing import Any
 
 from regard import __version__
 from regard.base.device import choose_device, cpu_count, cpu_flags, cpu_name, has_fast_bf16
+from regard.base.errors import RegardError
 from regard.cli.arguments import parse
 
 # The instruction sets that decide how fast a matrix product is, slowest first.
@@ -102,7 +103,7 @@ def memory() -> tuple[int | None, int | None]:
 
 def examine_torch(problems: list[str]) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """PyTorch's own facts, and the paths chosen from them."""
-    engine = path("engine", "PyTorch", "the native int8 engine is not built")
+    engine = engine_path()
     try:
         import torch
     except Exception as error:  # a broken library raises OSError, a missing one ImportError
@@ -126,6 +127,22 @@ def examine_torch(problems: list[str]) -> tuple[dict[str, Any], list[dict[str, s
 def path(what: str, choice: str, why: str) -> dict[str, str]:
     """One choice and its reason."""
     return {"what": what, "choice": choice, "why": why}
+
+
+def engine_path() -> dict[str, str]:
+    """What translates here when nothing else is asked for."""
+    from regard.decode.choice import choose_engine
+    from regard.decode.native_engine import default_threads, instruction_set
+
+    try:
+        choice = choose_engine()
+        if choice.native:
+            threads = default_threads()
+            detail = f"{instruction_set()}, {threads} thread" + ("s" if threads > 1 else "")
+            return path("engine", "native int8", f"{choice.why}; {detail}")
+    except RegardError as error:  # REGARD_ISA names what this processor lacks
+        return path("engine", "PyTorch", one_line(error))
+    return path("engine", "PyTorch", choice.why)
 
 
 def no_gpu_reason(version: str) -> str:

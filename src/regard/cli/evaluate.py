@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     comparisons: dict[str, Comparison] = {}
     if options.baseline is not None:
         if baseline is None:
-            other = ModelOptions((options.baseline,), options.model.device, options.model.precision)
+            other = ModelOptions((options.baseline,), device=options.model.device, precision=options.model.precision)
             baseline = translate(options, other, sources).hypotheses
         samples = options.samples
         comparisons = paired_bootstrap(

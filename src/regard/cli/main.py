@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from keyword import iskeyword
 from typing import NoReturn
 
 from regard import __version__
@@ -17,9 +18,16 @@ from regard.base.errors import RegardError, did_you_mean
 VERBS = {
     "demo": "translate a bundled text with the shipped model, in every direction",
     "translate": "translate a file, or standard input, line by line",
+    "serve": "start the translation server and its page",
+    "keys": "list, add or revoke the server's API keys",
+    "learn": "have a running server learn from its corrections",
     "evaluate": "score a model on a test set: BLEU, chrF and TER, with significance",
     "explain": "draw where a translation looked",
     "train": "train a model as a preset says",
+    "tune": "adapt a model to a domain with an adapter",
+    "import": "read a model of Hugging Face, such as opus-mt",
+    "export": "write a model for transformers, CTranslate2 or ONNX",
+    "compress": "write a smaller copy of a model: int8 or float16",
     "doctor": "show what this machine has and which paths Regard takes on it",
 }
 
@@ -63,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"regard {__version__}")
             status = 0
         elif verb in VERBS:
-            run_verb: Callable[[list[str]], int] = import_module(f"regard.cli.{verb}").main
+            run_verb: Callable[[list[str]], int] = import_module(f"regard.cli.{module_of(verb)}").main
             status = run_verb(rest)
         elif not verb:
             print(help_text(), file=sys.stderr)
@@ -85,6 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(str(error), error)
     except OSError as error:  # a file that is not there, a full disk
         return fail(f"{error.filename}: {error.strerror}." if error.filename else str(error), error)
+
+
+def module_of(verb: str) -> str:
+    """Return the module below ``regard.cli`` that runs a verb; one that is a Python keyword has an underscore."""
+    return f"{verb}_" if iskeyword(verb) else verb
 
 
 def report(message: str, kind: str = "error: ") -> None:

@@ -18,12 +18,16 @@ class ModelOptions:
 
     model: UseAppendAction[tuple[Path, ...]] = ()
     """Model folder; the model that ships with Regard by default. Given several times, an ensemble."""
+    adapter: UseAppendAction[tuple[str, ...]] = ()
+    """Adapter folder, made by regard tune for this model. Several are added up; FOLDER=0.5 takes half of one."""
+    engine: Literal["auto", "native", "torch"] = "auto"
+    """native (C++, on the CPU) or torch (any model on any device); auto takes the native one where it can."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the arithmetic; auto takes what is fastest here."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Number format of the arithmetic; auto takes what is fastest here. int8: native engine; bf16: torch."""
     threads: int | None = None
-    """CPU threads; PyTorch's choice by default."""
+    """CPU threads; as many as are of use by default."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -31,13 +35,32 @@ class ModelOptions:
 
     def load(self) -> "Translator":
         """Load the model, or the ensemble."""
-        import torch
-
         from regard.tasks.translation import Translator
 
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        return Translator.from_pretrained(self.model or None, device=self.device, precision=self.precision)
+        folders, shares = {}, {}
+        for number, given in enumerate(self.adapter):
+            name = f"adapter{number}"
+            folders[name], shares[name] = _share_of(given)
+        return Translator.from_pretrained(
+            self.model or None,
+            adapters=folders,
+            shares=shares,
+            engine=self.engine,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
+
+
+def _share_of(given: str) -> tuple[str, float]:
+    """``FOLDER=0.5`` as folder and share; a folder may have = in its name."""
+    folder, equals, share = given.rpartition("=")
+    if not equals or Path(given).exists():
+        return given, 1.0
+    try:
+        return folder, float(share)
+    except ValueError:
+        return given, 1.0
 
 
 @dataclass(frozen=True)

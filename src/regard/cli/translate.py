@@ -1,4 +1,7 @@
-"""``regard translate --source en --target de < text.en > text.de``: a line out for each line in."""
+"""``regard translate --source en --target de < text.en > text.de``: a line out for each line in.
+
+A document (``--input report.docx``) is translated as a whole and keeps its form.
+"""
 
 import json
 import re
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from regard.base.errors import ConfigError, DataError
 from regard.cli.arguments import parse
+from regard.cli.documents import is_document, translate_file
 from regard.cli.output import open_output
 from regard.cli.search import ModelOptions, SearchOptions
 
@@ -23,20 +27,26 @@ _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 @dataclass(frozen=True)
 class Options:
-    """Translate text line by line: exactly one line out for each line in, empty lines stay empty."""
+    """Translate text line by line: exactly one line out for each line in, empty lines stay empty.
+
+    A file whose name ends in .md, .html, .srt, .vtt, .po, .xliff, .tmx, .docx, .odt, .pptx, .csv, .tsv or .json is
+    a document: its text is translated, everything else stays as it is, and a report says what became of it.
+    """
 
     source: str
     """Language of the text, such as en."""
     target: str
     """Language to translate into."""
     input: Path | None = None
-    """UTF-8 file to read, gzipped or not; standard input by default."""
+    """UTF-8 text to read, gzipped or not, or a document; standard input by default."""
     output: Path | None = None
     """File to write; it appears when everything is translated. Standard output by default."""
     format: Literal["text", "json"] = "text"
     """text, or json: one object a line with scores, pieces, word alignment and alternatives."""
     num_hypotheses: int = 1
     """With --format json: translations of each sentence."""
+    bilingual: Path | None = None
+    """With a document: also write its text and the translation side by side, as .csv, .html or .tmx."""
     chunk: int | None = None
     """Lines translated together, 256 by default; 1 answers each line at once, as it does at a terminal."""
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -49,6 +59,11 @@ class Options:
             raise ConfigError(f"num_hypotheses is {self.num_hypotheses}; it must be at least 1.")
         if self.num_hypotheses > 1 and self.format == "text":
             raise ConfigError("--num-hypotheses is shown by --format json only.")
+        document = is_document(self.input)
+        if self.bilingual and not document:
+            raise ConfigError("--bilingual is for documents, such as --input report.docx.")
+        if document and (self.format == "json" or self.chunk is not None):
+            raise ConfigError("--format json and --chunk are for text; a document keeps its own format.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,14 +79,20 @@ def main(argv: Sequence[str]) -> int:
         search |= {"alignment": True, "num_hypotheses": options.num_hypotheses}
     # A direction or an option that does not exist is told before a person types a line.
     translator.translate([], options.source, options.target, **search)
+    if options.input is not None and is_document(options.input):
+        translate_file(
+            translator, options.input, options.output, options.bilingual, options.source, options.target, **search
+        )
+        return 0
     if at_terminal:
         print("Type text, a line at a time; end with Ctrl-D.", file=sys.stderr)
     progress = Progress(shown=options.output is not None and not at_terminal and sys.stderr.isatty())
-    number = 0
+    number = flawed = 0
     with open_output(options.output) as stream:
         for lines in chunks(read_lines(source), options.chunk or (1 if at_terminal else 256)):
             for translation in translator.translate(lines, options.source, options.target, **search):
                 number += 1
+                flawed += bool(translation.problems)
                 if not translation.finished:
                     warn(
                         f"line {number}: the translation reached the limit on its length and is cut off (--max-length)."
@@ -80,6 +101,8 @@ def main(argv: Sequence[str]) -> int:
             stream.flush()
             progress.show(number)
     progress.end(number)
+    if flawed and options.format == "text":
+        warn(f"{flawed} lines did not keep every number and placeholder; --format json says which.")
     return 0
 
 
@@ -126,6 +149,7 @@ def sentence_values(sentence: "Sentence") -> dict[str, Any]:
         "translation": sentence.text,
         "score": rounded(sentence.score),
         "finished": sentence.finished,
+        "problems": [problem.detail for problem in sentence.problems],
         "source_pieces": sentence.source_pieces,
         "pieces": sentence.pieces,
         "log_probs": [rounded(p) for p in sentence.log_probs],
