@@ -15,6 +15,7 @@ from regard.base.device import cpu_count
 from regard.base.errors import RegardError
 from regard.decode.native_weights import Arrangement, shape_of
 from regard.decode.request import Hypothesis, Request, Result
+from regard.model.choices import USUAL_ATTENTION
 from regard.model.config import ModelConfig
 from regard.model.reading import load_config, read_weights
 
@@ -52,10 +53,12 @@ def why_not(config: ModelConfig | None = None) -> str | None:
     """Why the native engine cannot run here, or not a model of this shape; None where it can."""
     if _native is None:
         return f"its extension is not built ({_PROBLEM})"
+    if config is None:
+        return None
     for name, known in _SUPPORTED.items():
-        if config is not None and getattr(config, name) not in known:
+        if getattr(config, name) not in known:
             return f"it has no {name} '{getattr(config, name)}'"
-    return None
+    return None if config.attention == USUAL_ATTENTION else "it has no attention but softmax over scaled dot products"
 
 
 def default_threads() -> int:

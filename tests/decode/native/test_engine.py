@@ -6,6 +6,7 @@ import random
 import struct
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -278,26 +279,33 @@ def test_the_native_engine_is_chosen_where_it_fits(model: Transformer, monkeypat
         NativeEngine.from_weights(config, {})
 
 
+_COST = """
+import resource
+used = resource.getrusage(resource.RUSAGE_SELF)
+print("torch" in sys.modules, used.ru_utime + used.ru_stime, file=sys.stderr)
+"""
+
+
 def test_a_cold_start_needs_no_pytorch(shipped_model: Path) -> None:
-    """A cold start of one sentence takes less than half a second of this processor, and imports no torch."""
-    code = f"""
-import resource, sys
+    """One sentence, process start included: half a second of processor time at most, and no torch.
+
+    On a machine so busy that the libraries' own imports take long, twice their time.
+    """
+    translate = f"""
+import sys
 from regard.cli.main import run
 sys.argv = "regard translate --source en --target de --threads 1 --model".split() + [{str(shipped_model)!r}]
 try:
     run()
 finally:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print("torch" in sys.modules, used.ru_utime + used.ru_stime, file=sys.stderr)
+{textwrap.indent(_COST, "    ")}
 """
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    times = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", code], input="Good morning.\n", capture_output=True, text=True, env=environment
-        )
-        imported, seconds = done.stderr.split()[-2:]
-        assert done.stdout.strip(), done.stderr
-        assert imported == "False"
-        times.append(float(seconds))
-    assert min(times) < 0.5
+    libraries = f"import sys, numpy, sentencepiece, tyro\n{_COST}"
+    times: dict[str, list[float]] = {translate: [], libraries: []}
+    for code, seconds in [*times.items()] * 3:
+        done = subprocess.run([sys.executable, "-c", code], input="Good morning.\n", capture_output=True, text=True)
+        imported, used = done.stderr.split()[-2:]
+        assert imported == "False", done.stderr
+        assert bool(done.stdout.strip()) == (code == translate)
+        seconds.append(float(used))
+    assert min(times[translate]) < max(0.5, 2 * min(times[libraries]))
