@@ -50,7 +50,7 @@ def choose_engine(
     if why is None:
         return Choice(True, "it was asked for" if wanted == "native" else "fastest on a CPU")
     if wanted == "native" or precision == "int8":
-        asked = "the native engine" if wanted == "native" else "precision int8, which the native engine has"
+        asked = "the native engine" if wanted == "native" else "precision int8, which the native engine has,"
         raise ConfigError(f"{asked} was asked for, but {why}.")
     return Choice(False, why)
 
