@@ -6,6 +6,7 @@ import pytest
 from regard.base.errors import ConfigError
 from regard.cli.arguments import parse
 from regard.cli.search import ModelOptions, SearchOptions
+from regard.decode.native_engine import NativeEngine, why_not
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,13 @@ def test_contradictions_are_refused() -> None:
 def test_threads_are_those_asked_for(tiny_model: Path) -> None:
     import torch
 
+    if why_not() is None:
+        engine = ModelOptions((tiny_model,), threads=1, engine="native").load().engine
+        assert isinstance(engine, NativeEngine)
+        assert engine.threads == 1
     before = torch.get_num_threads()
     try:
-        ModelOptions((tiny_model,), threads=1).load()
+        ModelOptions((tiny_model,), threads=1, engine="torch").load()
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
