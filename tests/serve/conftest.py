@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from regard import Translator
 from regard.serve import Settings, create_app
 from regard.serve.store.database import Database
 
@@ -64,6 +65,12 @@ def new_owner(app_client: TestClient) -> Callable[..., TestClient]:
 def client(new_owner: Callable[..., TestClient]) -> TestClient:
     """A client with an empty memory."""
     return new_owner()
+
+
+@pytest.fixture(scope="session")
+def warm_bread(shipped_model: Path) -> str:
+    """What the shipped model makes of "The bread is still warm." in German; it changes when the model learns."""
+    return Translator.from_pretrained(shipped_model).translate("The bread is still warm.", "en", "de").text
 
 
 @pytest.fixture(scope="session")

@@ -50,22 +50,30 @@ for line in sys.stdin:
 
 
 def kill_while_writing(url: str, times: int, longest: float) -> int:
-    """Kill a writer so many times at random moments; return the last number that was acknowledged."""
+    """Kill a writer so many times at random moments, every other time not before it has acknowledged something.
+
+    Returns:
+        The last number that was acknowledged.
+    """
     command = [sys.executable, "-c", WRITER, url]
     last, generator = -1, random.Random(7)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
-        for _ in range(times):
+        for turn in range(times):
             print(last + 1, file=process.stdin, flush=True)
+            kill: threading.Timer | None = None
             for line in process.stdout:
                 if line == "dead\n":
                     break
                 if line.startswith("child"):
                     child = int(line.split()[1])
-                    threading.Timer(generator.uniform(0, longest), os.kill, [child, signal.SIGKILL]).start()
+                    kill = threading.Timer(generator.uniform(0, longest), os.kill, [child, signal.SIGKILL])
                 else:
                     last = int(line)
+                if kill is not None and (turn % 2 == 0 or not line.startswith("child")):
+                    kill.start()
+                    kill = None
         process.stdin.close()
     return last
 
