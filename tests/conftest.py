@@ -80,15 +80,28 @@ def shipped_model() -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests marked ``gpu`` out where there is none: no machine can install one."""
-    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if on_gpu:
-        import torch
+def _has_gpu() -> bool:
+    import torch
 
-        if not torch.cuda.is_available():
-            config.hook.pytest_deselected(items=on_gpu)
-            items[:] = [item for item in items if item not in on_gpu]
+    return torch.cuda.is_available()
+
+
+def _has_avx512_bf16() -> bool:
+    from regard.base.device import cpu_flags
+
+    return "avx512_bf16" in cpu_flags()
+
+
+_HARDWARE = {"gpu": _has_gpu, "avx512_bf16": _has_avx512_bf16}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests marked with hardware that this machine lacks: none can install it."""
+    for name, is_there in _HARDWARE.items():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        if marked and not is_there():
+            config.hook.pytest_deselected(items=marked)
+            items[:] = [item for item in items if item not in marked]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

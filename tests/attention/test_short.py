@@ -10,7 +10,10 @@ from regard.attention import Cosine, Dot, Dropout, Mask, Scoring, T5Bias, attend
 from regard.attention.dispatch import SHORT_MAX_KEYS
 from regard.base.kernels import training_kernels
 
-pytestmark = pytest.mark.skipif(training_kernels() is None, reason="needs the compiled kernels and AVX-512 BF16")
+pytestmark = [
+    pytest.mark.avx512_bf16,
+    pytest.mark.skipif(training_kernels() is None, reason="the compiled kernels were not built: no C++ compiler?"),
+]
 
 #: bf16 keeps 8 bits: what is rounded once is off by 2**-9 of itself, and sums of such by no more of their largest term.
 CLOSE = {"rtol": 2**-8, "atol": 2**-8}

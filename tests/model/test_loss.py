@@ -134,6 +134,8 @@ def test_no_second_derivative() -> None:
 
 def test_errors_say_what_is_wanted() -> None:
     hidden, weight, targets = problem()
+    with pytest.raises(ValueError, match="targets are pieces below 13, got 13"):
+        cross_entropy(hidden, weight, torch.full((TOKENS,), W))
     with pytest.raises(ValueError, match="leave padding out instead of marking it"):
         cross_entropy(hidden, weight, targets.index_fill(0, torch.tensor([3]), -100))
     with pytest.raises(ValueError, match="one target a row"):

@@ -1,18 +1,12 @@
 """The compiled training kernels, where they were built and this processor can run them."""
 
-import os
 from functools import cache
 from types import ModuleType
 
 
 @cache
 def training_kernels() -> ModuleType | None:
-    """The module ``regard.base._native``, or None: then PyTorch's own operations do the same, slower.
-
-    ``REGARD_NO_NATIVE=1`` in the environment leaves it aside.
-    """
-    if os.environ.get("REGARD_NO_NATIVE") == "1":
-        return None
+    """The module ``regard.base._native``, or None: then PyTorch's own operations do the same, slower."""
     try:
         from regard.base import _native  # type: ignore[attr-defined]
     except ImportError:  # built without a compiler

@@ -35,12 +35,16 @@ def cross_entropy(
         ``hidden``, ``weight`` and ``bias`` (once: it cannot be differentiated twice).
 
     Raises:
-        ValueError: not one target for each row of ``hidden``, or a negative one.
+        ValueError: not one target for each row of ``hidden``, or one outside the vocabulary.
     """
     if hidden.dim() != 2 or targets.shape != hidden.shape[:1]:
         raise ValueError(f"want one target a row of tokens×D, got {tuple(targets.shape)} for {tuple(hidden.shape)}")
-    if len(targets) and int(targets.min()) < 0:  # -100 would silently count from the end of the vocabulary
-        raise ValueError(f"targets are pieces, got {int(targets.min())}; leave padding out instead of marking it")
+    if len(targets):  # -100 would silently count from the end of the vocabulary
+        lowest, highest = (int(number) for number in targets.aminmax())
+        if lowest < 0:
+            raise ValueError(f"targets are pieces, got {lowest}; leave padding out instead of marking it")
+        if highest >= len(weight):
+            raise ValueError(f"targets are pieces below {len(weight)}, got {highest}")
     return _FusedCrossEntropy.apply(hidden, weight, targets, label_smoothing, bias)  # type: ignore[return-value]
 
 

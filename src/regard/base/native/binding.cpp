@@ -13,7 +13,6 @@ using regard::Heads;
 
 namespace {
 
-
 #if defined(__x86_64__)
 
 Heads heads(const py::tuple& t) {
