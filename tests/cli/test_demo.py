@@ -39,7 +39,8 @@ def test_every_direction_is_shown(
             assert sentence in out
     assert len(re.findall(r"^ +-?\d+\.\d\d +[\d,]+ ms  ", out, re.MULTILINE)) == 8
     assert re.search(r"^8 sentences in [\d.]+ s, [\d.]+ sentences/s", out, re.MULTILINE)
-    assert out.splitlines()[-1].endswith(f"translate --source en --target de --model {tiny_model}")
+    assert out.splitlines()[-2].endswith(f"translate --source en --target de --model {tiny_model}")
+    assert out.splitlines()[-1].endswith(f"serve --model {tiny_model}")
 
 
 def test_a_terminal_gets_tables(

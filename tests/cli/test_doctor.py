@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from regard.base.kernels import training_kernels
 from regard.cli import doctor
 from regard.decode.choice import choose_engine
 
@@ -54,7 +55,8 @@ def test_everything_is_there(model: Path, capsys: pytest.CaptureFixture[str]) ->
     assert facts["model"]["parameters"] == 3 * 4 + 5 + 1
     assert facts["model"]["directions"] == ["en-de", "de-en"]
     paths = {path["what"]: path for path in facts["paths"]}
-    assert list(paths) == ["device", "precision", "threads", "engine"]
+    assert list(paths) == ["device", "precision", "threads", "training", "engine"]
+    assert paths["training"]["choice"] == ("PyTorch" if training_kernels() is None else "compiled")
     assert all(path["choice"] and path["why"] for path in paths.values())
     assert paths["engine"]["choice"] == ("native int8" if choose_engine().native else "PyTorch")
 

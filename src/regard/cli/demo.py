@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"\n{count} sentences in {seconds:.1f} s{rate}; loading the model took {loading:.1f} s.")
     models = "".join(f" --model {path}" for path in options.model.model)
     print(f"Your turn: {command()} translate --source {example[0]} --target {example[1]}{models}")
+    if len(options.model.model) <= 1:  # the server has no ensembles
+        print(f"In the browser: open the address that this prints: {command()} serve{models}")
     return 0
 
 

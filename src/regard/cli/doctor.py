@@ -119,6 +119,7 @@ def examine_torch(problems: list[str]) -> tuple[dict[str, Any], list[dict[str, s
         path("device", str(device), f"PyTorch finds {gpus[0]['name']}" if gpus else no_gpu_reason(torch.__version__)),
         precision_path(has_fast_bf16(device), device.type),
         threads_path(torch.get_num_threads()),
+        kernels_path(),
         engine,
     ]
     return facts, paths
@@ -159,6 +160,15 @@ def precision_path(fast_bf16: bool, device_type: str) -> dict[str, str]:
     if device_type == "cpu":
         return path("precision", "fp32", "no AVX-512 BF16, AMX or ARM BF16 here, so bf16 would be slower")
     return path("precision", "fp32", "this GPU has no bf16 in hardware")
+
+
+def kernels_path() -> dict[str, str]:
+    """Whether training in bf16 on the CPU takes the compiled kernels."""
+    from regard.base.kernels import training_kernels
+
+    if training_kernels() is not None:
+        return path("training", "compiled", "attention, layer norm and loss in bf16 on the CPU, AVX-512 BF16")
+    return path("training", "PyTorch", "the compiled kernels were not built, or this processor has no AVX-512 BF16")
 
 
 def threads_path(threads: int) -> dict[str, str]:
