@@ -112,6 +112,18 @@ def expect() -> Any:
 
 
 @pytest.fixture(scope="session")
+def go_to(expect: Any) -> Callable[[Any, str], None]:
+    """Goes to a section and waits until it is the one that is shown: sections have controls of the same name."""
+
+    def go(page: Any, section: str) -> None:
+        link = page.get_by_role("navigation").get_by_role("link", name=section, exact=True)
+        link.click()
+        expect(link).to_have_attribute("aria-current", "page")
+
+    return go
+
+
+@pytest.fixture(scope="session")
 def panes() -> Callable[[Any], SimpleNamespace]:
     """The two panes of a page."""
 

@@ -38,9 +38,9 @@ def docx() -> bytes:
     return buffer.getvalue()
 
 
-def translate(page, expect, name, content):
+def translate(page, expect, go_to, name, content):
     """Upload a file and return what comes back."""
-    page.get_by_role("link", name="Documents").click()
+    go_to(page, "Documents")
     page.get_by_label("Translate from").select_option("en")
     page.get_by_label("Translate into").select_option("de")
     page.locator("input[type=file]").set_input_files(
@@ -53,15 +53,15 @@ def translate(page, expect, name, content):
     return saved.value.path().read_bytes()
 
 
-def test_a_word_document(page, expect):
-    with zipfile.ZipFile(io.BytesIO(translate(page, expect, "leaflet.docx", docx()))) as archive:
+def test_a_word_document(page, expect, go_to):
+    with zipfile.ZipFile(io.BytesIO(translate(page, expect, go_to, "leaflet.docx", docx()))) as archive:
         body = archive.read("word/document.xml").decode()
     assert "Brot" in body
     assert "25" in body
 
 
-def test_messages_of_a_program(page, expect):
-    messages = translate(page, expect, "messages.po", _PO.encode()).decode()
+def test_messages_of_a_program(page, expect, go_to):
+    messages = translate(page, expect, go_to, "messages.po", _PO.encode()).decode()
     assert 'msgid "The bread is still warm."' in messages
     assert "Brot" in messages
     assert messages.count("%s") == 2
@@ -86,8 +86,8 @@ def test_a_file_dropped_on_the_text_is_taken_to_the_documents(page, expect):
     expect(row).to_have_count(0)
 
 
-def test_a_broken_file_is_refused_in_words(page, expect):
-    page.get_by_role("link", name="Documents").click()
+def test_a_broken_file_is_refused_in_words(page, expect, go_to):
+    go_to(page, "Documents")
     page.locator("input[type=file]").set_input_files(
         {"name": "broken.docx", "mimeType": "application/zip", "buffer": b"PK nothing"}
     )

@@ -1,7 +1,7 @@
 """Corrections as they are listed, held back and counted."""
 
 
-def test_corrections_are_listed_and_what_is_missing_is_said(page, expect):
+def test_corrections_are_listed_and_what_is_missing_is_said(page, expect, go_to):
     pair = {"source": "fr", "target": "en"}
     good = {"source_text": "Le moulin tourne.", "machine_text": "The mill is on.", "text": "The mill is turning."}
     odd = {
@@ -11,7 +11,7 @@ def test_corrections_are_listed_and_what_is_missing_is_said(page, expect):
     }
     for correction in (good, odd):
         assert page.request.post("/v1/corrections", data=pair | correction).ok
-    page.get_by_role("link", name="Learning").click()
+    go_to(page, "Learning")
     page.get_by_label("Languages").select_option("fr-en")
     expect(page.get_by_text("The mill is turning.")).to_be_visible()
     expect(page.get_by_text("Le chat dort sur le lit.")).to_have_count(0)

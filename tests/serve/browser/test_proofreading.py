@@ -9,14 +9,14 @@ TEXT = "The bakery opens at 7:30. The soup is still hot. The soup is very hot."
 
 
 @pytest.fixture
-def project(page, expect):
+def project(page, expect, go_to):
     """A page with a project of three segments, all translated."""
-    start(page, expect, TEXT)
+    start(page, expect, go_to, TEXT)
     return page
 
 
-def start(page, expect, text):
-    page.get_by_role("link", name="Proofread").click()
+def start(page, expect, go_to, text):
+    go_to(page, "Proofread")
     page.get_by_role("button", name="New project").click()
     form = page.get_by_role("dialog")
     form.get_by_label("Name").fill("Leaflet")

@@ -10,6 +10,7 @@ def translate(page, panes, expect, text=ENGLISH, into="de"):
     page.get_by_label("Translate into").select_option(into)
     found.source.fill(text)
     expect(page.locator(".reading .word").first).to_be_visible()
+    expect(found.target).not_to_have_attribute("aria-busy", "true")  # partial translations may yet change
     return found
 
 
@@ -83,14 +84,13 @@ def test_languages_swap_and_carry_the_text_along(page, panes, expect):
     found = translate(page, panes, expect)
     page.get_by_label("Translate from").select_option("en")
     expect(found.target).to_contain_text("Brot")
-    german = found.target.inner_text()
     page.get_by_role("button", name="Swap languages").click()
-    expect(found.source).to_have_value(german)
+    expect(found.source).to_have_value(re.compile("Brot"))
     expect(page.get_by_label("Translate into")).to_have_value("en")
     expect(found.target).to_contain_text("bread")
 
 
-def test_a_correction_is_remembered_at_once(page, panes, expect):
+def test_a_correction_is_remembered_at_once(page, panes, expect, go_to):
     text, wish = "Seven geese crossed the frozen pond.", "Sieben Gänse querten den gefrorenen Weiher."
     found = translate(page, panes, expect, text)
     page.get_by_role("button", name="Correct", exact=True).click()
@@ -105,7 +105,7 @@ def test_a_correction_is_remembered_at_once(page, panes, expect):
     expect(found.target).not_to_have_text(wish)
     found.source.fill(text)
     expect(found.target).to_have_text(wish)
-    page.get_by_role("link", name="Memory").click()
+    go_to(page, "Memory")
     expect(page.get_by_role("listitem").get_by_text(wish)).to_be_visible()
 
 
