@@ -48,6 +48,9 @@ def extensions() -> list[Extension]:
     if os.environ.get("REGARD_NO_NATIVE") == "1":
         return []
     try:
+        from pybind11.setup_helpers import ParallelCompile
+
+        ParallelCompile().install()  # a file on each core
         return [extension(folder) for folder in sorted((ROOT / "src" / "regard").glob("*/native"))]
     except ImportError:
         print("pybind11 is not installed: Regard is built without its C++ parts.", file=sys.stderr)

@@ -22,7 +22,9 @@ def main() -> int:
     source = checkout / "src" / "regard"
     not_data = {"__pycache__", "native"}  # C++ sources are built, not installed
     expected = {
-        file.relative_to(source) for file in source.rglob("*") if file.is_file() and not not_data & set(file.parts)
+        file.relative_to(source)
+        for file in source.rglob("*")
+        if file.is_file() and not not_data & set(file.parts) and not file.name.startswith("_native.")
     }
     missing = sorted(str(file) for file in expected if not (package / file).is_file())
     if missing:

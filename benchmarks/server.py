@@ -129,7 +129,7 @@ def load(server: Server, clients: int, texts: int, seconds: float) -> Line:
 
 def beside_a_document(server: Server, seconds: float) -> tuple[float, float]:
     """Milliseconds of a short request, median and 99th percentile, while a long document is translated."""
-    text = "\n".join(" ".join(sentences()) for _ in range(200))
+    text = "\n".join(" ".join(sentences()) for _ in range(100))
     connection = server.connect()
     project = {"name": "long", "source": SOURCE, "target": TARGET, "text": text}
     status, answer = server.call(connection, "POST", "/v1/projects", project)

@@ -92,7 +92,13 @@ def _has_avx512_bf16() -> bool:
     return "avx512_bf16" in cpu_flags()
 
 
-_HARDWARE = {"gpu": _has_gpu, "avx512_bf16": _has_avx512_bf16}
+def _has_avx512() -> bool:
+    from regard.base.device import cpu_flags
+
+    return {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= cpu_flags()
+
+
+_HARDWARE = {"gpu": _has_gpu, "avx512": _has_avx512, "avx512_bf16": _has_avx512_bf16}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,14 +1,13 @@
-"""Draws the pictures of these pages with the code that they explain.
+"""Draws the pictures of these pages with the code that they explain; ``build.py`` calls it."""
 
-python docs/attention/pictures.py
-"""
-
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from regard.attention import (
@@ -18,6 +17,7 @@ from regard.attention import (
     Bilinear,
     Cosine,
     Dot,
+    LearnedPositions,
     Mask,
     MultiHeadAttention,
     RotaryPositions,
@@ -58,11 +58,19 @@ def matrix(axes: Axes, title: str, table: Tensor, *, highest: float | None = Non
     axes.set_yticks([])
 
 
-def save(axes: list[Axes]) -> None:
-    """Write the picture beside this file."""
+def save(axes: list[Axes], *, each: bool = True) -> None:
+    """Write the picture beside this file, and, if ``each``, each of its panels alone, named after its title."""
     figure = axes[0].figure
+    assert isinstance(figure, Figure)
     figure.tight_layout()
     figure.savefig(HERE / f"{figure.get_label()}.png", dpi=110, metadata={"Software": None})
+    figure.canvas.draw()
+    for one in axes if each else ():
+        box = one.get_tightbbox()
+        assert box is not None
+        inches = box.transformed(figure.dpi_scale_trans.inverted()).padded(0.04)
+        name = f"{figure.get_label()}-{re.sub('[^a-z0-9]+', '-', one.get_title().lower()).strip('-')}.png"
+        figure.savefig(HERE / name, dpi=110, bbox_inches=inches, metadata={"Software": None})
     plt.close(figure)
 
 
@@ -160,16 +168,21 @@ def similarities() -> None:
     save(axes)
 
 
-def sinusoidal() -> None:
-    """The table that is added to the embeddings, and how alike its rows are."""
-    table = sinusoidal_table(96, 64).float()
-    axes = panels("sinusoidal", 2, 2, size=3.4)
-    axes[0].imshow(table, cmap="RdBu", aspect="auto", interpolation="nearest")
-    axes[0].set(xlabel="column", ylabel="position")
-    axes[0].set_title("sines and cosines", fontsize=9)
-    axes[1].imshow(table @ table.T, cmap=COLOURS, interpolation="nearest")
-    axes[1].set_title("products of its rows", fontsize=9)
-    save(axes)
+def inputs() -> None:
+    """The tables that are added to the embeddings, and how alike their rows are."""
+    torch.manual_seed(1)
+    learned = LearnedPositions(64, 96).table.detach()
+    for name, title, table in (
+        ("sinusoidal", "sines and cosines", sinusoidal_table(96, 64).float()),
+        ("learned", "a learned table, before it has learned", learned),
+    ):
+        axes = panels(name, 2, 2, size=3.4)
+        axes[0].imshow(table, cmap="RdBu", aspect="auto", interpolation="nearest")
+        axes[0].set(xlabel="column", ylabel="position")
+        axes[0].set_title(title, fontsize=9)
+        axes[1].imshow(table @ table.T, cmap=COLOURS, interpolation="nearest")
+        axes[1].set_title("products of its rows", fontsize=9)
+        save(axes, each=False)
 
 
 def heads() -> None:
@@ -181,10 +194,10 @@ def heads() -> None:
     weights, axes = seen[""].weights(rows=0)[0], panels("heads", HEADS, 4)
     for head, one in enumerate(axes):
         matrix(one, f"head {head + 1}", weights[head])
-    save(axes)
+    save(axes, each=False)
 
 
-if __name__ == "__main__":
-    for draw in (masks, positions, normalisers, similarities, sinusoidal, heads):
-        draw()
-        print(f"{draw.__name__}.png")
+def draw() -> None:
+    """All of them."""
+    for picture in (masks, positions, normalisers, similarities, inputs, heads):
+        picture()

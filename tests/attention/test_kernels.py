@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from regard.attention import Dropout, Mask, ScaledDot, Scoring, attend, dispatch, reference_attention, which_kernel
+from regard.attention.measured import TABLE, Limits
 
 EXACT = {"atol": 1e-10, "rtol": 0.0}
 Problem = tuple[Tensor, Tensor, Tensor]
@@ -206,16 +207,25 @@ def test_attend_takes_the_kernel_that_which_kernel_names(
     assert choice.reason
 
 
-def test_which_kernel_gives_reasons() -> None:
-    def choose(device: str, dtype: torch.dtype, num_keys: int, **more: Any) -> tuple[str, str]:
-        return which_kernel(device=device, dtype=dtype, num_queries=9, num_keys=num_keys, **more)[:2]
+@pytest.mark.parametrize("kind", TABLE)
+def test_which_kernel_gives_reasons(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every kind of machine that was measured, where the compiled kernel cannot do it."""
+    table = TABLE[kind]
+    monkeypatch.setattr(dispatch, "limits", lambda dtype: table.get(dtype, Limits()))
 
-    kernel, reason = choose("cpu", torch.bfloat16, 64, training=True, threads=2)
-    assert kernel == "explicit"
-    assert "up to 512 keys" in reason
-    kernel, reason = choose("cpu", torch.float32, 129, training=True)
-    assert kernel == "sdpa"
-    assert "above 128 keys" in reason
+    def choose(device: str, dtype: torch.dtype, num_keys: int, **more: Any) -> tuple[str, str]:
+        settings = {"num_queries": 9, "widths": (20, 20), **more}
+        return which_kernel(device=device, dtype=dtype, num_keys=num_keys, **settings)[:2]
+
+    for dtype, limit in table.items():
+        most = limit.explicit_training
+        kernel, reason = choose("cpu", dtype, most + 1, training=True)
+        assert kernel == "sdpa"
+        assert f"above {most} keys" in reason
+        if most:
+            kernel, reason = choose("cpu", dtype, most, training=True)
+            assert kernel == "explicit"
+            assert f"up to {most} keys" in reason
     assert choose("cpu", torch.float32, 64, training=False)[0] == "sdpa"
     assert choose("cuda", torch.bfloat16, 64, training=True)[0] == "sdpa"
     assert choose("cpu", torch.float64, 64, training=True)[0] == "explicit"

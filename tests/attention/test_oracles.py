@@ -120,7 +120,8 @@ def test_alibi_gives_the_weights_of_bloom() -> None:
         expected = (query @ key.mT / K**0.5 + bias).masked_fill(future, float("-inf")).softmax(-1)
         view = Mask.causal().view(T, T, query.device)
         found = reference_attention(query, key, key, view, Scoring(position=ALiBi(num_heads)))[1]
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0.0)  # their slopes are float32
+        exact = num_heads in (1, 4)  # slopes that are no powers of two they round to float32
+        torch.testing.assert_close(found, expected, atol=1e-10 if exact else 1e-6, rtol=0.0)
     assert alibi_slopes(8) == [2.0**-i for i in range(1, 9)]
 
 

@@ -69,7 +69,7 @@ def test_text_for_reading(model: Path, capsys: pytest.CaptureFixture[str], monke
         "This machine",
         "Paths taken",
         "en-de de-en",
-        f"REGARD_DATA   {model}\n",
+        f"REGARD_DATA     {model}\n",
         "Everything needed is there.",
     ):
         assert text in output
@@ -111,15 +111,34 @@ def test_a_model_that_does_not_load_says_why(
 
 
 def test_a_broken_torch_is_a_problem_and_not_an_error(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "torch.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
+        monkeypatch.delitem(sys.modules, name)
     status, facts = report(capsys)
     assert status == 1
-    assert "PyTorch cannot be imported" in facts["problems"][0]
+    assert "PyTorch cannot be imported (libtorch_cpu.so: cannot open" in facts["problems"][0]
     assert facts["torch"]["version"] is None
     assert doctor.main([]) == 1
-    assert "not usable" in capsys.readouterr().out
+    assert "PyTorch         not usable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_without_torch_something_must_translate(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], native: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    engine = doctor.path("engine", "native int8" if native else "PyTorch", "there is no compiler")
+    monkeypatch.setattr(doctor, "engine_path", lambda: dict(engine))
+    status, facts = report(capsys)
+    assert (status, facts["problems"] == []) == ((0, True) if native else (1, False))
+    assert [path["choice"] for path in facts["paths"]] == ["native int8" if native else "none"]
+    doctor.main([])
+    output = capsys.readouterr().out
+    assert "PyTorch         not installed\n" in output
+    assert ("Problem: Nothing can translate here: there is no compiler, and" in output) is not native
 
 
 def test_extras_are_named_with_the_way_to_get_them(
@@ -128,16 +147,8 @@ def test_extras_are_named_with_the_way_to_get_them(
     monkeypatch.setattr(doctor, "installed_version", {"jieba": "0.42.1"}.get)
     assert doctor.main([]) == 0
     output = capsys.readouterr().out
-    assert "jieba         0.42.1\n" in output
+    assert "jieba           0.42.1\n" in output
     assert "pip install 'regard[wandb]'" in output
-
-
-def test_extras_are_those_of_the_project(root: Path) -> None:
-    import tomllib
-
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for name, (extra, _) in doctor.EXTRAS.items():
-        assert any(text.startswith(name) for text in project["optional-dependencies"][extra])
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_model_is_a_baseline(run: Run, tiny_model: Path, other_model: Path) ->
         ("--input nowhere --reference ref", "nowhere"),
         ("--tsv src", "line 1: it has 1 column"),
         ("--input latin --reference ref", "latin, line 1: byte 0xf6"),
-        ("--tsv both.tsv --source de --target zh", "does not translate de→zh"),
+        ("--tsv both.tsv --source de --target fr", "does not translate de→fr"),
     ],
 )
 def test_errors_name_the_file(run: Run, folder: Path, line: str, message: str) -> None:

@@ -1,85 +1,66 @@
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
-from regard.base.errors import ConfigError
-from regard.cli.arguments import parse
-from regard.cli.search import ModelOptions, SearchOptions
-from regard.decode.native_engine import NativeEngine, why_not
+from regard.cli import main as cli
 
+pytest.importorskip("optuna", reason="Optuna is not installed (regard[search])")
 
-@dataclass(frozen=True)
-class Options:
-    """Try."""
-
-    model: ModelOptions = field(default_factory=ModelOptions)
-    search: SearchOptions = field(default_factory=SearchOptions)
-
-
-def read(line: str) -> Options:
-    return parse(Options, line.split(), prog="regard try")
+PAIRS = [
+    (f"{a} {b} {c}", f"{c} {b} {a}")
+    for a in "one two three".split()
+    for b in "red blue".split()
+    for c in "cat dog".split()
+]
 
 
-def test_what_is_not_given_is_left_to_the_model() -> None:
-    assert read("").search.options() == {}
-    assert read("") == Options()
-
-
-def test_options_have_the_names_of_the_search() -> None:
-    line = "--beam 3 --length-penalty 0.5 --coverage-penalty 0.1 --no-repeat-ngram 3 --min-length 2 --max-length 9"
-    assert read(f"{line} --prefix Der --ban Katze Hund").search.options() == {
-        "beam": 3,
-        "length_penalty": 0.5,
-        "coverage_penalty": 0.1,
-        "no_repeat_ngram": 3,
-        "min_length": 2,
-        "max_length": 9,
-        "prefix": "Der",
-        "banned": ("Katze", "Hund"),
+@pytest.fixture
+def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REGARD_DEBUG", raising=False)
+    monkeypatch.setattr("regard.train.finish.draw_curve", lambda history, path: path.write_text("curve"))
+    for name, pairs in (("train", PAIRS[:9]), ("dev", PAIRS[9:])):
+        Path(f"{name}.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in pairs), encoding="utf-8")
+    corpus = {"source": "en", "target": "de"}
+    values = {
+        "output": "runs",
+        "data": {"train": [{"path": "train.tsv", **corpus}], "dev": [{"path": "dev.tsv", **corpus}]},
+        "tokenizer": {"vocab_size": 275},
+        "model": {"d_model": 8, "d_ff": 16, "num_heads": 2, "encoder_layers": 1, "decoder_layers": 1},
+        "train": {"steps": 2, "validate_every": 1, "device": "cpu", "threads": 1, "tensorboard": False},
+        "search": {"trials": 5, "ranges": {"model.dropout": {"low": 0.0, "high": 0.3}}},
     }
-    line = "--sample --temperature 0.7 --top-k 5 --top-p 0.9 --seed 3"
-    assert read(line).search.options() == {"sample": True, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3}
+    Path("preset.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return Path("preset.yaml")
 
 
-def test_every_option_of_the_search_can_be_given() -> None:
-    from dataclasses import fields
-
-    from regard.decode import Options as Search
-
-    theirs = {f.name for f in fields(Search)} - {"alignment", "num_hypotheses"}  # the verb's own
-    ours = {f.name for f in fields(SearchOptions)} - {"ban", "prefix"} | {"banned"}
-    assert ours == theirs
+@pytest.fixture(autouse=True)
+def _threads() -> object:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
 
 
-def test_models_add_up() -> None:
-    assert read("--model a --model b/c").model.model == (Path("a"), Path("b/c"))
+def test_ranges_of_the_preset_and_of_the_command(preset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = "search preset.yaml train.log_every=1 --trials 2 --range train.schedule.peak=1e-3..1e-1:log"
+    assert cli.main(arguments.split()) == 0
+    out, err = capsys.readouterr()
+    assert out == "the search is in runs\n"
+    header = Path("runs/search.tsv").read_text().splitlines()[0]
+    assert header.split("\t") == ["run", "loss", "state", "model.dropout", "train.schedule.peak"]
+    assert Path("runs/search.png").stat().st_size > 1000
+    assert "the best run is" in err
+    assert cli.main(["train", "runs/best.yaml"]) == 0  # what was found can be trained as it stands
 
 
-@pytest.mark.parametrize("line", ["--seed 3", "--top-k 2", "--temperature 0.5", "--top-p 0.5"])
-def test_settings_of_sampling_need_it(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        read(line)
-    assert "has no effect without --sample" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+def test_a_preset_with_a_search_trains_as_well(preset: Path) -> None:
+    assert cli.main(["train", "preset.yaml", "output=mine"]) == 0
+    assert Path("mine/config.json").exists()
 
 
-def test_contradictions_are_refused() -> None:
-    with pytest.raises(ConfigError, match="leave --beam out"):
-        SearchOptions(sample=True, beam=4)
-    with pytest.raises(ConfigError, match="at least 1"):
-        ModelOptions(threads=0)
-
-
-def test_threads_are_those_asked_for(tiny_model: Path) -> None:
-    import torch
-
-    if why_not() is None:
-        engine = ModelOptions((tiny_model,), threads=1, engine="native").load().engine
-        assert isinstance(engine, NativeEngine)
-        assert engine.threads == 1
-    before = torch.get_num_threads()
-    try:
-        ModelOptions((tiny_model,), threads=1, engine="torch").load()
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+def test_a_range_that_is_none(preset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["search", "preset.yaml", "--range", "model.dropout"]) == 1
+    assert "is no range" in capsys.readouterr().err

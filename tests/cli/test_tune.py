@@ -139,3 +139,19 @@ def test_an_adapter_of_another_model(
     both = ["--model", str(tiny_model), "--model", str(other_model), "--adapter", "law"]
     status, _, err = regard("translate", *both, *languages)
     assert (status, "an ensemble cannot have them" in err) == (1, True)
+
+
+def test_the_general_domain_is_rehearsed(corpus: Path) -> None:
+    """A share of it each epoch, beside all of the domain."""
+    from regard.cli.arguments import parse
+    from regard.cli.tune import Options, settings
+
+    line = "--data domain.tsv --source en --target de --output law --replay general.tsv --replay-share 0.2 --base x"
+    train = settings(parse(Options, line.split(), prog="regard tune"))["data"]["train"]
+    assert [(part["path"], part.get("weight")) for part in train] == [("domain.tsv", None), ("general.tsv", 0.2)]
+
+
+def test_a_share_of_nothing(corpus: Path, regard: Callable[..., tuple[int, str, str]]) -> None:
+    line = "tune --data domain.tsv --source en --target de --output law --replay-share 0.2"
+    status, _, err = regard(*line.split())
+    assert (status, "no effect without --replay" in " ".join(err.split())) == (2, True)

@@ -42,13 +42,32 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def train_pieces(texts: list[str], size: int) -> sentencepiece.SentencePieceProcessor:
+def train_pieces(texts: list[str], size: int, kind: str = "unigram") -> sentencepiece.SentencePieceProcessor:
     """A SentencePiece model as Marian's are: its own ids for specials, its own normalisation."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts * 3), model_writer=model, vocab_size=size, hard_vocab_limit=False, minloglevel=2
+        sentence_iterator=iter(texts * 3),
+        model_writer=model,
+        model_type=kind,
+        vocab_size=size,
+        hard_vocab_limit=False,
+        minloglevel=2,
     )
     return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def write_m2m100_files(folder: Path) -> Any:
+    """``sentencepiece.bpe.model`` and ``vocab.json``; returns the tokeniser that reads them."""
+    transformers = pytest.importorskip("transformers")
+    processor = train_pieces(ENGLISH + FRENCH, 130)
+    (folder / "sentencepiece.bpe.model").write_bytes(processor.serialized_model_proto())
+    pieces = sorted(processor.id_to_piece(i) for i in range(3, processor.vocab_size()))  # not in SentencePiece's order
+    numbered = {piece: i for i, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces])}
+    (folder / "vocab.json").write_text(json.dumps(numbered))
+    files = (str(folder / "vocab.json"), str(folder / "sentencepiece.bpe.model"))
+    tokenizer = transformers.M2M100Tokenizer(*files, src_lang="en", tgt_lang="fr")
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def write_marian_files(folder: Path, tags: list[str] = (), *, separate: bool = False) -> tuple[int, int]:  # type: ignore[assignment]
@@ -183,5 +202,84 @@ def make_marian(tmp_path: Path) -> Callable[..., tuple[Path, Any]]:
         model.generation_config.update(num_beams=3, length_penalty=0.0, bad_words_ids=[[pad]], max_length=60)
         model.save_pretrained(folder)
         return folder, model
+
+    return make
+
+
+@pytest.fixture
+def make_m2m100(tmp_path: Path) -> Callable[..., tuple[Path, Any, Any]]:
+    """Write an M2M-100 folder as ``save_pretrained`` does and return it with the model and the tokeniser."""
+    transformers = pytest.importorskip("transformers")
+
+    def make(**changes: Any) -> tuple[Path, Any, Any]:
+        folder = tmp_path / "m2m100"
+        folder.mkdir()
+        tokenizer = write_m2m100_files(folder)
+        values: dict[str, Any] = {
+            "vocab_size": len(tokenizer.encoder) + 100 + 8,
+            "d_model": 24,
+            "encoder_layers": 2,
+            "decoder_layers": 3,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 40,
+            "decoder_ffn_dim": 40,
+            "max_position_embeddings": 64,
+        }
+        torch.manual_seed(6)
+        model = transformers.M2M100ForConditionalGeneration(transformers.M2M100Config(**{**values, **changes})).eval()
+        scramble(model)
+        model.save_pretrained(folder)
+        return folder, model, tokenizer
+
+    return make
+
+
+@pytest.fixture
+def nllb_files(tmp_path: Path) -> tuple[Path, Any]:
+    """A folder with NLLB's ``sentencepiece.bpe.model`` and ``tokenizer.json``, and the tokeniser that reads them."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "nllb"
+    folder.mkdir()
+    processor = train_pieces(ENGLISH + FRENCH, 130, "bpe")
+    (folder / "sentencepiece.bpe.model").write_bytes(processor.serialized_model_proto())
+    languages = ["deu_Latn", "eng_Latn", "fra_Latn", "zho_Hans"]
+    tokenizer = transformers.NllbTokenizer.from_pretrained(folder, extra_special_tokens=languages)
+    tokenizer.save_pretrained(folder)
+    return folder, tokenizer
+
+
+@pytest.fixture
+def make_bart(tmp_path: Path) -> Callable[[], tuple[Path, Any, Any]]:
+    """Write a BART folder as the hub has them and return it with the model and the tokeniser."""
+    tokenizers = pytest.importorskip("tokenizers")
+    transformers = pytest.importorskip("transformers")
+
+    def make() -> tuple[Path, Any, Any]:
+        folder = tmp_path / "bart"
+        folder.mkdir()
+        pieces = tokenizers.ByteLevelBPETokenizer()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        pieces.train_from_iterator(ENGLISH + FRENCH, 330, 1, show_progress=False, special_tokens=special)
+        pieces.save_model(str(folder))
+        tokenizer = transformers.BartTokenizer.from_pretrained(folder)
+        values = {f"{side}_{name}": 4 for side in ("encoder", "decoder") for name in ("attention_heads", "layers")}
+        values |= {f"{side}_ffn_dim": 40 for side in ("encoder", "decoder")}
+        torch.manual_seed(7)
+        config = transformers.BartConfig(
+            vocab_size=pieces.get_vocab_size() + 3,
+            d_model=24,
+            max_position_embeddings=64,
+            forced_bos_token_id=0,
+            forced_eos_token_id=None,
+            **values,
+        )
+        model = transformers.BartForConditionalGeneration(config).eval()
+        scramble(model)
+        for side in (model.model.encoder, model.model.decoder):
+            torch.nn.init.normal_(side.embed_positions.weight, std=0.25)
+        model.final_logits_bias.copy_(torch.randn_like(model.final_logits_bias))
+        model.save_pretrained(folder)
+        return folder, model, tokenizer
 
     return make

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from regard.base.errors import ConfigError, ModelError
+from regard.base.extras import MissingExtra
 from regard.compress.hugging_face import positions_table, read_config, read_weights
 from regard.compress.importing import find, import_model, read_state
 from regard.decode.native_engine import NativeEngine, why_not
@@ -225,7 +226,7 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="a/b cannot be fetched from the hub: no connection"):
         find("a/b")
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(ModelError, match=r"pip install 'regard\[hub\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'regard\[hub\]'"):
         find("a/b")
 
 
@@ -246,7 +247,7 @@ def change_settings(folder: Path, name: str = "config.json", **changes: Any) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "t5"}, "type 't5'; Regard imports marian and pegasus"),
+        ({"model_type": "t5"}, "type 't5'; Regard imports marian, pegasus, m2m_100, bart"),
         ({"activation_function": "gelu_new"}, "activation_function is 'gelu_new'"),
         ({"decoder_ffn_dim": 41}, "encoder_ffn_dim 40 and decoder_ffn_dim 41 differ"),
         ({"normalize_before": True}, "normalize_before is True"),

@@ -7,7 +7,7 @@ import pytest
 
 from regard.base.errors import ConfigError
 from regard.explain import alignment_svg, panels
-from regard.tasks.translation import Sentence, Translation
+from regard.tasks.translated import Sentence, Translation
 
 SVG = "{http://www.w3.org/2000/svg}"
 

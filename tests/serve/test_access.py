@@ -1,5 +1,6 @@
 """Who may do what: keys, scopes, owners, rates, quotas; and what the gate turns away."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,45 @@ def test_metrics_are_for_this_machine_and_name_no_text(app_client: TestClient, c
     assert client.headers["authorization"].removeprefix("Bearer ") not in page
     other = TestClient(app_client.app, base_url="http://127.0.0.1:5000", client=("10.1.1.1", 1))
     assert other.get("/metrics", headers={"authorization": "Bearer rg_wrong"}).status_code == 403
+
+
+def test_methods_and_lengths_that_a_client_makes_up(app_client: TestClient) -> None:
+    for number in range(3):
+        assert app_client.request(f"MADEUP{number}", "/health").status_code in (404, 405)
+    page = TestClient(app_client.app, base_url="http://127.0.0.1:5000", client=("127.0.0.1", 1)).get("/metrics").text
+    assert "MADEUP" not in page
+    assert 'method="other"' in page
+    answer = app_client.post("/v1/detect", content=b"{}", headers={"content-length": "9" * 5000})
+    assert answer.status_code == 413
+
+
+def test_half_a_character_is_refused_in_every_dialect(app_client: TestClient) -> None:
+    half = "\ud800"
+    for path, body in [
+        ("/translate", {"q": "x", "source": half, "target": "de"}),
+        ("/v2/translate", {"text": ["x"], "target_lang": half}),
+        ("/v2/glossaries", {"name": half, "source_lang": "en", "target_lang": "de", "entries": "a\tb"}),
+        ("/v1/glossaries", {"name": half, "source": "en", "target": "de"}),
+    ]:
+        sent = json.dumps(body)  # with the half as an escape, which is how a client can send it
+        answer = app_client.post(path, content=sent, headers={"content-type": "application/json"})
+        assert 400 <= answer.status_code < 500, (path, answer.status_code)
+
+
+def test_a_key_is_good_where_its_use_cannot_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from regard.serve.store import keys
+
+    database = Database(f"sqlite:///{tmp_path / 'r.sqlite3'}")
+    database.upgrade()
+    with database.write() as session:
+        _, secret = keys.create(session, "k", "ann", ["translate"])
+
+    def full() -> None:
+        raise ServeError(507, "disk_full", "there is no space left")
+
+    monkeypatch.setattr(database, "write", full)
+    assert Access(Settings(), database).identify(secret, "127.0.0.1").owner == "ann"
+    database.close()
 
 
 def test_logs_have_no_text(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -180,3 +180,54 @@ def test_stopping_answers_everybody(translator: Translator) -> None:
     dispatcher.stop()
     thread.join(timeout=10)
     assert [error.status for error in errors] == [503]
+
+
+def test_an_adapter_that_cannot_be_loaded_is_the_trouble_of_who_asked_for_it(translator: Translator) -> None:
+    def load(adapter: str | None) -> Translator:
+        if adapter:
+            raise OSError("the adapter's folder is gone")
+        return twin(translator)
+
+    dispatcher = Dispatcher(load)
+    dispatcher.start()
+    wait_until(lambda: dispatcher.ready)
+    others = submit(dispatcher, LONG[:8])
+    with pytest.raises(ServeError) as caught:
+        dispatcher.wait(submit(dispatcher, LONG[:1], adapter="gone"))
+    assert caught.value.status == 500
+    assert "folder" not in str(caught.value)
+    assert len(dispatcher.wait(others)) == 8
+    assert dispatcher.restarts == 0
+    dispatcher.stop()
+
+
+def test_a_listener_that_fails_ends_its_own_job_only(dispatcher: Dispatcher) -> None:
+    def fails(index: int, said: Any) -> None:
+        raise RuntimeError("nobody listens")
+
+    others = submit(dispatcher, LONG[:4])
+    for broken in (submit(dispatcher, LONG[4:6], finished=fails), submit(dispatcher, LONG[4:6], partial=fails)):
+        with pytest.raises(ServeError, match="was logged"):
+            dispatcher.wait(broken)
+    assert len(dispatcher.wait(others)) == 4
+    assert dispatcher.restarts == 0
+    wait_until(lambda: not dispatcher.translator.engine.busy)  # type: ignore[union-attr]
+
+
+def test_adapters_that_were_used_longest_ago_are_forgotten(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regard.serve.dispatch._MOST_ADAPTERS", 2)
+    loads: list[str | None] = []
+
+    def load(adapter: str | None) -> Translator:
+        loads.append(adapter)
+        return twin(translator)
+
+    dispatcher = Dispatcher(load)
+    dispatcher.start()
+    wait_until(lambda: dispatcher.ready)
+    for adapter in ("a", "b", "a", "c", "a", "b", None):
+        dispatcher.wait(submit(dispatcher, LONG[:1], adapter=adapter))
+    assert loads == [None, "a", "b", "c", "b"]
+    dispatcher.stop()

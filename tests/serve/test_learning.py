@@ -33,7 +33,7 @@ def test_the_gate(held_out: tuple[float, float], general: tuple[float, float], a
 def test_the_general_set_is_there_for_every_direction_of_the_model(client: TestClient) -> None:
     for language in client.get("/v1/languages").json()["languages"]:
         for target in language["targets"]:
-            assert len(general_set(None, language["code"], target)) >= 30
+            assert len(general_set(None, language["code"], target)) >= 100
 
 
 def test_too_few_corrections_say_how_many_are_missing(client: TestClient) -> None:

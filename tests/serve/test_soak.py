@@ -46,11 +46,14 @@ def test_memory_stays_flat_under_mixed_load(tmp_path: Path, shipped_model: Path)
                         body = {"text": f"<p>{text} <b>{a}</b></p>", "format": "html", **direction}
                         assert "<b>" in server.call("/v1/translate", body)["translations"][0]["text"]
                         server.call("/v1/memory/search", {"text": text, **direction})
+                        server.call("/v1/dictionary/lookup", {"word": a, "context": text, **direction})
+                        server.call("/v1/fluency", {"source_text": text, "text": text, **direction})
                     case 4:  # mistakes
                         with pytest.raises(urllib.error.HTTPError):
                             server.call("/v1/translate", {"text": text, "source": "en", "target": "tlh"})
                     case _:  # single sentences
-                        assert server.call("/v1/translate", {"text": text, **direction})["translations"]
+                        pair = chance.choice([direction, direction, {"source": "fr", "target": "de"}])
+                        assert server.call("/v1/translate", {"text": text, **pair})["translations"]
                 counts[number] += 1
             except Exception as error:
                 failures.append(f"client {number}: {error!r}")

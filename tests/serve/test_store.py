@@ -8,9 +8,10 @@ from sqlalchemy import inspect
 
 from regard.base.errors import ConfigError
 from regard.serve.errors import ServeError
-from regard.serve.store import adapters, corrections, dictionaries, glossaries, keys, memory, projects
+from regard.serve.store import adapters, corrections, dictionaries, glossaries, keys, memory, projects, runs
 from regard.serve.store.database import Database
-from regard.serve.store.tables import Adapter, Base, DictionaryEntry, MemoryEntry
+from regard.serve.store.tables import Adapter, Base, DictionaryEntry, MemoryEntry, Run
+from regard.tasks.dictionary import keys_for
 
 
 def remember(
@@ -118,12 +119,16 @@ def test_a_difference_turns_one_text_into_the_other() -> None:
 def test_glossaries_of_a_direction(database: Database) -> None:
     with database.write() as session:
         glossary = glossaries.create(session, "ann", "Bakery", "en", "de")
-        assert glossaries.put_term(session, glossary, "bread", "Brot")[1]
-        assert not glossaries.put_term(session, glossary, "bread", "Laib", variants=["Laibe"])[1]
+        bread = {"source": "bread", "target": "Brot"}
+        assert glossaries.put_terms(session, glossary, [bread, {"source": "roll", "target": "Semmel"}, bread]) == (2, 1)
+        glossaries.put_term(session, glossary, source="bread", target="Laib", variants=["Laibe"])
         other = glossaries.create(session, "ann", "Pain", "en", "fr")
     with database.read() as session:
         found = glossaries.terms_for(session, "ann", "en", "de", None)
-        assert [(term.source, term.target, term.variants) for term, _ in found] == [("bread", "Laib", ["Laibe"])]
+        assert [(term.source, term.target, term.variants) for term, _ in found] == [
+            ("bread", "Laib", ["Laibe"]),
+            ("roll", "Semmel", []),
+        ]
         assert glossaries.terms_for(session, "ann", "en", "de", []) == []
         with pytest.raises(ServeError, match="no such"):
             glossaries.terms_for(session, "bob", "en", "de", [glossary.id])
@@ -168,9 +173,11 @@ def test_dictionary_finds_a_word_by_its_forms(database: Database) -> None:
         dictionaries.create(session, "ann", "Words", "en", "de", entries)
     with database.read() as session:
         for word, sense in [("stopped", "halten"), ("baking", "backen"), ("cats", "Katze"), ("CAT", "Katze")]:
-            assert [e.senses for e, _ in dictionaries.lookup(session, "ann", "en", "de", word)] == [[sense]], word
-        assert dictionaries.lookup(session, "bob", "en", "de", "stop") == []
-        assert dictionaries.lookup(session, "ann", "en", "de", "dog") == []
+            assert [e.senses for e, _ in dictionaries.lookup(session, "ann", "en", "de", keys_for(word, "en"))] == [
+                [sense]
+            ], word
+        assert dictionaries.lookup(session, "bob", "en", "de", ["stop"]) == []
+        assert dictionaries.lookup(session, "ann", "en", "de", ["dog"]) == []
 
 
 def test_two_people_at_one_segment_lose_nothing(database: Database) -> None:
@@ -206,7 +213,7 @@ def test_undo_and_redo_walk_the_history(database: Database) -> None:
     with database.write() as session:
         project = projects.create(session, "ann", "P", "en", "de", [("Hello.", "")])
         segment = projects.segments(session, project.id)[0][0]
-        projects.set_machine(session, segment, "Hallo.", origin="machine", confidence=0.9, checks=[])
+        projects.set_machine(session, segment.id, "Hallo.", origin="machine", confidence=0.9, checks=[])
         for text in ("Hallo!", "Guten Tag."):
             projects.change(session, segment, segment.version, projects.Change(text), "ann")
         seen = []
@@ -218,7 +225,7 @@ def test_undo_and_redo_walk_the_history(database: Database) -> None:
         with pytest.raises(ServeError, match="nothing to redo"):
             projects.step(session, segment, segment.version, 1)
         assert [v.text for v in projects.history(session, segment.id)] == ["Hallo.", "Hallo!", "Servus."]
-        projects.set_machine(session, segment, "Hi.", origin="machine", confidence=0.9, checks=[])
+        projects.set_machine(session, segment.id, "Hi.", origin="machine", confidence=0.9, checks=[])
         assert segment.text == "Servus."  # a person was faster
 
 
@@ -254,3 +261,81 @@ def test_only_databases_that_are_known(tmp_path: Path) -> None:
         Database("mysql://somebody@nowhere/db")
     with pytest.raises(ConfigError, match="cannot be read"):
         Database("no url at all")
+
+
+@pytest.mark.parametrize("word", ["a\0b", "x" * 300])
+def test_what_a_database_cannot_hold_is_refused(database: Database, word: str) -> None:
+    """PostgreSQL knows no NUL and means its lengths; SQLite takes both."""
+    entry = DictionaryEntry(headword=word, reading=None, kind=None, senses=["c"])
+
+    def save() -> None:
+        with database.write() as session:
+            dictionaries.create(session, "ann", "D", "en", "de", [entry])
+
+    if database.kind == "sqlite":
+        return save()
+    with pytest.raises(ServeError, match="cannot be saved") as caught:
+        save()
+    assert (caught.value.status, caught.value.code) == (400, "invalid")
+    assert word not in str(caught.value)
+    return None
+
+
+def test_a_dictionary_that_is_too_large_is_refused_whole(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dictionaries, "MOST_ENTRIES", 2)
+    entries = [DictionaryEntry(headword=f"w{i}", reading=None, kind=None, senses=["x"]) for i in range(3)]
+    with pytest.raises(ServeError, match="at most 2") as caught, database.write() as session:
+        dictionaries.create(session, "ann", "D", "en", "de", entries)
+    assert caught.value.status == 413
+    with database.read() as session:
+        assert dictionaries.listed(session, "ann") == []
+
+
+def test_entries_one_after_the_other_though_some_are_deleted(database: Database) -> None:
+    entries = [remember(database, f"Number {i}.", f"Nummer {i}.") for i in range(7)]
+    with database.read() as session:
+        first = memory.before(session, "ann", "en", "de", None, 3)
+    with database.write() as session:
+        memory.remove(session, "ann", entries[6].id)  # one that was read already
+    with database.read() as session:
+        second = memory.before(session, "ann", "en", None, first[-1].number, 9)
+        assert memory.before(session, "bob", None, None, None, 9) == []
+    assert [e.source_text for e in [*first, *second]] == [f"Number {i}." for i in (6, 5, 4, 3, 2, 1, 0)]
+
+
+def test_runs_are_listed_newest_first(database: Database) -> None:
+    with database.write() as session:
+        for target in ("de", "fr", "de"):
+            session.add(Run(owner="ann", source="en", target=target, corrections=50))
+            session.flush()
+    with database.read() as session:
+        found, total = runs.listed(session, "ann", "en", "de", 0, 1)
+        assert (len(found), total) == (1, 2)
+        every, _ = runs.listed(session, "ann", None, None)
+        assert every == sorted(every, key=lambda run: run.created, reverse=True)
+        assert runs.is_unfinished(session, "ann", "en", "fr")
+        oldest = runs.next_one(session)
+        assert oldest is not None
+        assert oldest.id == every[-1].id
+        with pytest.raises(ServeError, match="no such run"):
+            runs.get(session, "bob", oldest.id)
+
+
+def test_terms_are_looked_for_in_what_a_person_writes(database: Database) -> None:
+    with database.write() as session:
+        glossary = glossaries.create(session, "ann", "Bakery", "en", "de")
+        glossaries.put_term(session, glossary, source="rye bread", target="Roggenbrot", variants=["Roggenbrote"])
+        project = projects.create(session, "ann", "P", "en", "de", [("The rye  bread is good.", "")])
+        (segment,), _ = projects.segments(session, project.id)
+        terms = glossaries.terms_for(session, "ann", "en", "de", None)
+
+        def kinds(text: str) -> list[str]:
+            projects.change(session, segment, segment.version, projects.Change(text), "ann", terms)
+            return [check["kind"] for check in segment.checks]
+
+        assert kinds("Das Brot ist gut.") == ["term"]
+        assert kinds("Das Roggenbrot ist gut.") == []
+        assert kinds("Die Roggenbrote sind gut.") == []
+        projects.step(session, segment, segment.version, -1, terms)
+        projects.step(session, segment, segment.version, -1, terms)
+        assert [check["kind"] for check in segment.checks] == ["term"]

@@ -216,6 +216,108 @@ def test_glossary_through_csv(client: TestClient) -> None:
     ]
 
 
+def test_a_long_document_does_not_hold_up_what_comes_after_it(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regard.serve.background._SECONDS_OF_A_TURN", 0.0)
+    lines = "\n\n".join(f"Please open door number {i} of the old house." for i in range(600))
+    form, file = {"source": "en", "target": "de"}, {"file": ("doors.txt", lines.encode())}
+    document = client.post("/v1/documents", data=form, files=file).json()["id"]
+    project = {"name": "P", **form, "text": "The bread is still warm."}
+    path = f"/v1/projects/{client.post('/v1/projects', json=project).json()['id']}"
+    wait_until(lambda: client.get(path).json()["state"] == "ready")
+    found = client.get(f"/v1/documents/{document}").json()
+    assert found["state"] in ("queued", "running")
+    assert client.delete(f"/v1/documents/{document}").status_code == 204
+
+
+def test_a_document_that_is_deleted_while_it_is_written_leaves_nothing(
+    client: TestClient, app_client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background = app_client.app.state.server.background  # type: ignore[attr-defined]
+    fill, written = background._fill, []
+
+    def delete_meanwhile(*arguments: Any) -> bytes:
+        client.delete(f"/v1/documents/{document}")
+        written.append(document)
+        return fill(*arguments)
+
+    monkeypatch.setattr(background, "_fill", delete_meanwhile)
+    form, file = {"source": "en", "target": "de"}, {"file": ("letter.txt", b"Good morning.")}
+    document = client.post("/v1/documents", data=form, files=file).json()["id"]
+    wait_until(lambda: written)
+    wait_until(lambda: not list(background._path(document, "x").parent.glob(f"{document}.*")))
+    monkeypatch.undo()
+    assert client.get(f"/v1/documents/{document}").status_code == 404
+
+
+def test_a_missing_term_is_found_in_what_a_person_writes(client: TestClient) -> None:
+    terms = [{"source": "bread", "target": "Laib"}]
+    client.post("/v1/glossaries", json={"name": "G", "source": "en", "target": "de", "terms": terms})
+    project = {"name": "P", "source": "en", "target": "de", "text": "The bread is still warm."}
+    path = f"/v1/projects/{client.post('/v1/projects', json=project).json()['id']}"
+    wait_until(lambda: client.get(path).json()["state"] == "ready")
+    segment = client.get(f"{path}/segments").json()["items"][0]
+    assert "Laib" in segment["text"]
+    change = {"version": segment["version"], "text": "Das Brot ist noch warm."}
+    edited = client.patch(f"/v1/segments/{segment['id']}", json=change).json()
+    assert [(check["kind"], check["value"]) for check in edited["checks"]] == [("term", "Laib")]
+    undone = client.post(f"/v1/segments/{segment['id']}/undo", json={"version": edited["version"]}).json()
+    assert undone["checks"] == []
+
+
+def test_a_correction_that_leads_elsewhere_is_held_back(client: TestClient) -> None:
+    body = {"source": "en", "target": "de", "source_text": "My sister speaks three languages."}
+    body["machine_text"] = "Meine Schwester spricht drei Sprachen."
+    held = client.post("/v1/corrections", json=body | {"text": "Der Bus fährt in fünf Minuten vom Hafen ab."}).json()
+    assert (held["accepted"], held["reasons"]) == (False, ["round_trip"])
+    good = client.post("/v1/corrections", json=body | {"text": "Drei Sprachen spricht meine Schwester."}).json()
+    assert (good["accepted"], good["reasons"]) == (True, [])
+
+
+def test_how_fluent_a_translation_is(client: TestClient) -> None:
+    body = {"source": "en", "target": "de", "source_text": "My brother works in a hospital."}
+    good = client.post("/v1/fluency", json=body | {"text": "Mein Bruder arbeitet in einem Krankenhaus."}).json()
+    text = "Mein Bruder arbeitet in einem Gemüse."
+    odd = client.post("/v1/fluency", json=body | {"text": text}).json()
+    assert good["confidence"] > odd["confidence"]
+    worst = min(odd["words"], key=lambda word: word["confidence"])
+    assert text[worst["start"] : worst["end"]] == "Gemüse"
+    two_steps = client.post("/v1/fluency", json=body | {"source": "fr", "text": text}).json()
+    assert two_steps == {"confidence": None, "words": []}
+
+
+def test_the_dictionary_that_ships_comes_after_the_users(client: TestClient) -> None:
+    body = {"word": "Houses", "context": "Old houses stand there.", "source": "en", "target": "de"}
+    (entry,) = client.post("/v1/dictionary/lookup", json=body).json()["entries"]
+    assert entry["dictionary"] is None
+    assert "Häuser" in entry["senses"]
+    assert len(entry["shares"]) == len(entry["senses"])
+    assert sum(entry["shares"]) == pytest.approx(1, abs=0.01)
+    form = {"name": "Mine", "format": "tsv", "source": "en", "target": "de"}
+    client.post("/v1/dictionaries", data=form, files={"file": ("d.tsv", b"house\tGeb\xc3\xa4ude\n")})
+    found = client.post("/v1/dictionary/lookup", json=body).json()["entries"]
+    assert [entry["dictionary"] for entry in found] == ["Mine", None]
+
+
+def test_a_chinese_character_is_looked_up_with_what_stands_around_it(client: TestClient) -> None:
+    body = {"word": "啡", "context": "我想喝咖啡。", "source": "zh", "target": "en"}
+    entry = client.post("/v1/dictionary/lookup", json=body).json()["entries"][0]
+    assert (entry["headword"], entry["senses"][0]) == ("咖啡", "coffee")
+
+
+def test_a_dictionary_that_was_learnt_is_loaded(client: TestClient) -> None:
+    import gzip
+
+    form = {"name": "Learnt", "format": "learnt", "source": "en", "target": "de"}
+    file = {"file": ("en-de.tsv.gz", gzip.compress(b"quokka\tKurzschwanzk\xc3\xa4nguru=7\tQuokka=2\n"))}
+    assert client.post("/v1/dictionaries", data=form, files=file).json()["size"] == 1
+    body = {"word": "quokka", "source": "en", "target": "de"}
+    assert client.post("/v1/dictionary/lookup", json=body).json()["entries"][0]["senses"][1] == "Quokka"
+    bad = client.post("/v1/dictionaries", data=form, files={"file": ("x.gz", b"quokka\tx")})
+    assert (bad.status_code, bad.json()["code"]) == (400, "invalid")
+
+
 def test_a_word_in_its_context(client: TestClient) -> None:
     form = {"name": "Mine", "format": "tsv", "source": "en", "target": "de"}
     loaded = client.post("/v1/dictionaries", data=form, files={"file": ("d.tsv", b"bank\tBank; Ufer\n")}).json()
@@ -237,4 +339,5 @@ def test_a_word_in_its_context(client: TestClient) -> None:
     start, end = found["examples"][0]["source_spans"][0]
     assert found["examples"][0]["source"][start:end] == "bank"
     client.delete(f"/v1/dictionaries/{loaded['id']}")
-    assert client.post("/v1/dictionary/lookup", json=body).json()["entries"] == []
+    left = client.post("/v1/dictionary/lookup", json=body).json()["entries"]
+    assert [entry["dictionary"] for entry in left] == [None]

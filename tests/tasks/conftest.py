@@ -67,3 +67,30 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def two_way_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained model, en↔de, that writes short sentences of words at random."""
+    import torch
+
+    from regard.data.tokenizer import EOS, Tokenizer, TokenizerConfig
+    from regard.model import ModelConfig, Transformer
+    from regard.model.folder import save_model
+
+    folder = tmp_path_factory.mktemp("models") / "two-way"
+    texts = [side for pair in sentences(200, 0) for side in pair]
+    tokenizer = Tokenizer.train(texts, TokenizerConfig(vocab_size=310), ["<2de>", "<2en>"])
+    size = tokenizer.vocab_size
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(size, size, d_model=16, d_ff=32, num_heads=2, encoder_layers=1, decoder_layers=1))
+    weights = {name: weight.detach() + 0.3 * torch.randn_like(weight) for name, weight in model.named_parameters()}
+    # no byte is likely, and the end of the sentence is
+    table, direction = weights["source_embedder.tokens.weight"], torch.nn.functional.normalize(torch.randn(16), dim=0)
+    weights["decoder_norm.bias"] = 2.0 * direction
+    table[[piece.startswith("<0x") for piece in tokenizer.pieces(range(size))]] = -direction
+    table[EOS] = 2.2 * direction
+    task = {"name": "translation", "directions": [["en", "de"], ["de", "en"]], "tagged": True}
+    save_model(folder, model.config, weights, task=task)
+    tokenizer.save(folder)
+    return folder

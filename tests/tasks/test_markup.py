@@ -11,7 +11,7 @@ from regard import Translator
 from regard.data.documents import Marked, Tag
 from regard.tasks.markup import place_tags, reading, translate_marked
 from regard.tasks.segments import lay_out, take_apart
-from regard.tasks.translation import Part, Sentence, Translation
+from regard.tasks.translated import Part, Sentence, Translation
 
 
 def translation_of(source: str, target: str, links: Sequence[tuple[int, int]]) -> Translation:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from regard.base.config import from_dict, override
-from regard.base.errors import DataError, ModelError
+from regard.base.errors import ConfigError, DataError, ModelError
 from regard.model import Transformer
 from regard.model.folder import load_model
 from regard.tasks.preparation import Prepared, prepare
@@ -350,3 +350,81 @@ def test_a_run_that_fails_before_it_began_leaves_nothing(settings: dict[str, Any
     with pytest.raises(DataError):
         run(settings)
     assert not Path(settings["output"]).exists()
+
+
+# ---- what makes a model robust
+
+
+def test_typing_errors_are_drawn_anew_each_epoch_and_alike_after_a_restart(
+    task: Callable[..., TranslationTask],
+) -> None:
+    """On the source only; the target is as the corpus has it."""
+    changes = ["data.typing_noise=0.5", "data.train.0.both_directions=true"]
+    toy, again = task(*changes), task(*changes)
+    plan = toy.draw()
+    first, same = toy.batch(plan), again.batch(again.draw())
+    assert torch.equal(first.source, same.source)
+    clean = toy._collate([toy.parts[part].example(index) for part, index in plan])
+    assert torch.equal(first.targets, clean.targets)
+    changed = 0
+    for row, (part, index) in enumerate(plan):
+        whole, _ = toy.parts[part].example(index)
+        pieces = first.source[row, : first.source_lengths[row] - 1].tolist()
+        assert pieces[0] == whole[0]  # the tag
+        text, noisy = (toy.tokenizers[0].decode(ids) for ids in (whole, pieces))
+        assert len(text.split()) == len(noisy.split())
+        changed += text != noisy
+    assert changed > len(plan) / 2
+    toy.sampler.epoch = 1
+    assert toy.batch(plan).source.shape != first.source.shape or not torch.equal(toy.batch(plan).source, first.source)
+
+
+def test_typing_errors_need_a_keyboard(settings: dict[str, Any]) -> None:
+    chinese = override(settings, ["data.typing_noise=0.5", "data.train.0.source=zh", "data.dev=[]",
+                                  "train.validate_every=0"])  # fmt: skip
+    preset = from_dict(Preset, chinese)
+    prepare(preset, quiet)
+    with pytest.raises(ConfigError, match="no source language of this run has a keyboard"):
+        TranslationTask(preset, Prepared.open(preset))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["regularise.r_drop=1", "regularise.adversarial=0.5", "model.layer_drop=0.5", "data.typing_noise=0.3",
+     "regularise={r_drop: 1, adversarial: 0.5}", "regularise.int8=true"],
+)  # fmt: skip
+def test_n_and_n_steps_are_2n_steps_with_it(settings: dict[str, Any], corpora: Path, change: str) -> None:
+    """Bit for bit; and it makes a difference."""
+    plain = override(settings, ["train.validate_every=0", "train.schedule.warmup=1", change])
+    for output, steps in (("whole", [4]), ("parts", [2, 4])):
+        for stop in steps:
+            values = override(plain, [f"output={corpora / output}", f"train.steps={stop}"])
+            assert train(from_dict(Preset, values), quiet) == corpora / output
+    whole, parts = ((corpora / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
+    usual = override(settings, ["train.validate_every=0", "train.schedule.warmup=1", "train.steps=4"])
+    folder = train(from_dict(Preset, override(usual, [f"output={corpora / 'usual'}"])), quiet)
+    assert folder is not None
+    assert (folder / "model.safetensors").read_bytes() != whole
+
+
+def test_a_private_run_says_so_in_its_card(settings: dict[str, Any], corpora: Path) -> None:
+    pytest.importorskip("opacus", reason="Opacus is not installed (regard[private])")
+    quick = override(settings, ["train.validate_every=0", f"output={corpora / 'base'}"])
+    base = train(from_dict(Preset, quick), quiet)
+    privacy = "train.privacy={examples: 30, noise: 1.0, delta: 1e-4}"
+    tuned = override(settings, ["tokenizer={}", "model={}", f"start.model={base}", "train.validate_every=0", privacy])
+    for name, change in (("full", "train.steps=3"), ("adapter", "tune={method: lora, rank: 2}")):
+        values = override(tuned, ["train.steps=3", change, f"output={corpora / name}"])
+        folder = train(from_dict(Preset, values), quiet)
+        assert folder is not None
+        assert "0.0001)-differentially private for one training example" in (folder / "README.md").read_text()
+    for change, message in (
+        ("data.train.0.both_directions=true", "counts each pair once"),
+        ("data.join={share: 0.1}", "joined examples show a pair more than once"),
+        ("data.temperature=2", "counts each pair once"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            from_dict(Preset, override(tuned, [change]))
+    with pytest.raises(ConfigError, match="a vocabulary would be learned from the private text"):
+        from_dict(Preset, override(settings, [privacy]))

@@ -325,3 +325,23 @@ def test_names_are_known(model: Transformer) -> None:
 def test_settings_that_make_no_sense(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "method", [Lora(rank=2), Lora(rank=2, magnitude=True), AdaLora(rank=3, final_rank=2), Bias()], ids=str
+)
+def test_what_heads_add_counts_the_adapter(model: Transformer, kit: Any, method: Method) -> None:
+    """Unmerged as merged, and where the sentences of a batch have shares of their own."""
+    kit.tune(model, method)
+    x = torch.randn(2, 4, 12, dtype=torch.float64)
+    attention = model.encoder[0].self_attention
+    nothing = attention.out(torch.zeros_like(x))
+    by_head = attention.head_outputs(x)
+    torch.testing.assert_close(by_head.sum(2) + nothing, attention(x))
+    with sentences([{"law": 1.0}, {"law": 0.5}]):
+        mixed, whole = attention.head_outputs(x), attention(x)
+        torch.testing.assert_close(mixed.sum(2) + attention.out(torch.zeros_like(x)), whole)
+    torch.testing.assert_close(mixed[0], by_head[0])
+    assert not torch.allclose(mixed[1], by_head[1]) or isinstance(method, Bias)
+    merge(model)
+    torch.testing.assert_close(model.encoder[0].self_attention.head_outputs(x), by_head)

@@ -1,8 +1,4 @@
-"""Which kernel a call takes: measured, in one table, and with reasons that can be asked for.
-
-The figures come from ``python benchmarks/attention.py --dispatch``, which prints this table anew for the
-machine it runs on; docs/log.md keeps what was measured where.
-"""
+"""Which kernel a call takes, and why: by what each can do, and by the measurements in :mod:`.measured`."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
@@ -12,29 +8,17 @@ from torch import Tensor
 
 from regard.attention.dropout import Dropout
 from regard.attention.kernels import Kernel, block_width, blocked_attention, explicit_attention, sdpa_attention
-from regard.attention.mask import Mask
+from regard.attention.mask import Mask, check_mask
+from regard.attention.measured import limits
 from regard.attention.reference import reference_attention
 from regard.attention.scoring import PLAIN, Scoring
-from regard.attention.short import WIDTHS, short_attention
+from regard.attention.tiled import TYPES, WIDTHS, tiled_attention
 from regard.attention.view import MaskView
 from regard.base.errors import did_you_mean
 from regard.base.kernels import training_kernels
 
-KernelName = Literal["auto", "reference", "explicit", "short", "sdpa", "blocked", "flex"]
+KernelName = Literal["auto", "reference", "explicit", "tiled", "sdpa", "blocked", "flex"]
 KERNELS: tuple[str, ...] = get_args(KernelName)[1:]
-
-#: Up to this many keys the explicit kernel wins on a CPU while training, by dtype.
-EXPLICIT_MAX_KEYS = {torch.bfloat16: 512, torch.float32: 128}
-
-#: Up to this many keys the compiled kernel wins, which serves bf16 on the thread that calls it.
-SHORT_MAX_KEYS = 128
-
-#: Without gradients the explicit kernel wins on a CPU from so many matrices (B·H) on, up to so many keys: decoding
-#: steps of many sentences. A single sentence is faster through sdpa.
-MANY_MATRICES, MANY_MAX_KEYS = 128, 256
-
-#: A window is cut into blocks from this many keys on, if they are at least so many times as many as it sees.
-BLOCKED_MIN_KEYS, BLOCKED_MIN_RATIO = 256, 3
 
 
 class KernelChoice(NamedTuple):
@@ -72,8 +56,10 @@ class Call(NamedTuple):
     """Whether the queries are the last of the keys, one after the other."""
     scoring: Scoring = PLAIN
     """Similarity, normaliser and position."""
-    threads: int = 1
-    """Threads that PyTorch would divide an operation among."""
+
+
+_NOT_AT_END = "the queries are not the last of the keys, one after the other"
+_NEEDS_A_TABLE = "it would need a table of T×S numbers for a term that looks at the queries"
 
 
 def _refuses_reference(call: Call) -> str | None:
@@ -84,15 +70,21 @@ def _refuses_explicit(call: Call) -> str | None:
     return "it does not return the weights" if call.need_weights else None
 
 
-def _refuses_short(call: Call) -> str | None:
-    if call.device != "cpu" or call.dtype != torch.bfloat16:
-        return "it computes in bf16, on a CPU"
-    if call.dropout or call.scoring.terms:
-        return "it knows neither dropout nor terms added to the scores"
+def _refuses_tiled(call: Call) -> str | None:
+    if call.device != "cpu" or call.dtype not in TYPES:
+        return "it computes in float32 and bfloat16, on a CPU"
+    if call.dropout:
+        return "it has no dropout"
+    if any(term.needs_query for term in call.scoring.terms):
+        return _NEEDS_A_TABLE
+    if call.scoring.terms and not call.at_end:
+        return _NOT_AT_END
     if any(width % WIDTHS for width in call.widths):
         return f"head widths must be multiples of {WIDTHS}"
-    if training_kernels() is None:
-        return "its compiled part is not there, or this processor has no AVX-512 BF16"
+    if training_kernels(TYPES[call.dtype]) is None:
+        return "its compiled part is not there, or this processor has no AVX-512 for it"
+    if torch.compiler.is_compiling():
+        return "PyTorch's compiler cannot see into it"
     return _refuses_sdpa(call)
 
 
@@ -105,7 +97,7 @@ def _refuses_blocked(call: Call) -> str | None:
     if None in reach:
         return "the mask is no window: some query may look as far as it likes"
     if not call.at_end or call.num_queries > call.num_keys or not call.num_queries:
-        return "the queries are not the last of the keys, one after the other"
+        return _NOT_AT_END
     return _refuses_explicit(call)
 
 
@@ -115,14 +107,14 @@ def _refuses_flex(call: Call) -> str | None:
     if call.training and call.device == "cpu":
         return "it has no backward pass on a CPU"
     if any(term.needs_query for term in call.scoring.terms):
-        return "it would need a table of T×S numbers for a term that looks at the queries"
+        return _NEEDS_A_TABLE
     return _refuses_sdpa(call)
 
 
 _REFUSALS: dict[str, Callable[[Call], str | None]] = {
     "reference": _refuses_reference,
     "explicit": _refuses_explicit,
-    "short": _refuses_short,
+    "tiled": _refuses_tiled,
     "sdpa": _refuses_sdpa,
     "blocked": _refuses_blocked,
     "flex": _refuses_flex,
@@ -133,8 +125,11 @@ def choose(call: Call) -> tuple[str, str]:
     """The kernel for a call, and the reason: the first rule that fits."""
     if call.need_weights:
         return "reference", "the weights are wanted, and the other kernels do not return them"
-    if call.mask is not None and _is_narrow(call) and _refuses_blocked(call) is None:
-        return "blocked", f"of {call.num_keys} keys, a query sees at most {_window(call.mask)}"
+    if _is_for_tiles(call) and _refuses_tiled(call) is None:
+        what = "in training" if call.training else f"for {call.num_queries} queries of {call.num_matrices} matrices"
+        return "tiled", f"compiled for this processor, and never holds T×S numbers: the fastest {what}"
+    if _is_narrow(call) and _refuses_blocked(call) is None:
+        return "blocked", f"of {call.num_keys} keys, a query sees at most {_window(call)}"
     refusal = call.scoring.unfused
     if refusal is not None:
         return "explicit", refusal
@@ -146,33 +141,41 @@ def choose(call: Call) -> tuple[str, str]:
 
 
 def _choose_on_cpu(call: Call) -> tuple[str, str]:
-    if call.training and call.threads == 1 and call.num_keys <= SHORT_MAX_KEYS and _refuses_short(call) is None:
-        return "short", f"compiled for up to {SHORT_MAX_KEYS} keys, training in bfloat16 in one thread"
+    """Explicit or sdpa."""
     if call.dropout or call.widths[0] != call.widths[1]:
         reason = "with dropout" if call.dropout else "where V is not K"
         return "explicit", f"on a CPU, sdpa writes the weights out as well {reason}"
     if call.training and call.scoring.terms:
         return "explicit", "on a CPU, sdpa writes the weights out as well where what is added to the scores is learned"
+    limit = limits(call.dtype)
     if call.training:
-        most = EXPLICIT_MAX_KEYS.get(call.dtype, 0)
-        name = str(call.dtype).removeprefix("torch.")
+        most, name = limit.explicit_training, str(call.dtype).removeprefix("torch.")
         if call.num_keys <= most:
             return "explicit", f"faster than sdpa up to {most} keys, training in {name} on a CPU"
         return "sdpa", f"faster than explicit above {most} keys, training in {name} on a CPU"
-    if call.num_matrices >= MANY_MATRICES and call.num_keys <= MANY_MAX_KEYS:
+    if call.num_matrices >= limit.many_matrices and call.num_keys <= limit.many_keys:
         return "explicit", f"faster than sdpa for {call.num_matrices} matrices of {call.num_keys} keys on a CPU"
     return "sdpa", f"never holds the {call.num_queries}×{call.num_keys} weights, as explicit does"
 
 
-def _window(mask: Mask) -> int:
-    return sum(side for side in mask.reach if side is not None) + 1
+def _is_for_tiles(call: Call) -> bool:
+    """Whether the compiled kernel, where it can do it, is the fastest."""
+    limit, rows = limits(call.dtype), call.num_matrices * call.num_queries
+    return call.training or (call.num_queries >= limit.tiled_queries and rows >= limit.tiled_rows)
+
+
+def _window(call: Call) -> int:
+    """How many keys a query sees at most, behind a window."""
+    assert call.mask is not None
+    return sum(side for side in call.mask.reach if side is not None) + 1
 
 
 def _is_narrow(call: Call) -> bool:
     """Whether a window is so narrow that blocks pay."""
-    if call.mask is None or None in call.mask.reach or call.num_keys < BLOCKED_MIN_KEYS:
+    if call.mask is None or None in call.mask.reach or call.num_queries == 1:
         return False
-    return call.num_queries > 1 and call.num_keys >= BLOCKED_MIN_RATIO * _window(call.mask)
+    limit = limits(call.dtype)
+    return call.num_keys >= limit.blocked_keys and call.num_keys >= limit.blocked_ratio * _window(call)
 
 
 def which_kernel(
@@ -189,7 +192,6 @@ def which_kernel(
     mask: Mask | None = None,
     at_end: bool = True,
     scoring: Scoring = PLAIN,
-    threads: int = 1,
 ) -> KernelChoice:
     """Say which kernel :func:`attend` takes for such a call, and why not another; arguments as in :class:`Call`."""
     call = Call(
@@ -205,7 +207,6 @@ def which_kernel(
         mask,
         at_end,
         scoring,
-        threads,
     )
     kernel, reason = choose(call)
     others = {name: _REFUSALS[name](call) or _DEFAULTS[name] for name in KERNELS if name != kernel}
@@ -216,7 +217,7 @@ def which_kernel(
 _DEFAULTS = {
     "reference": "it is the specification, and slow",
     "explicit": "it holds the T×S weights",
-    "short": "it could, but is for training with few keys, in one thread",
+    "tiled": "it could, but is slower here",
     "sdpa": "it could, but is slower here",
     "blocked": "it could, but the window is too wide, or the keys too few, for blocks to pay",
     "flex": "it could, once compiled; ask for it with kernel='flex'",
@@ -258,9 +259,12 @@ def attend(
             cannot do what is asked of it.
     """
     _check_shapes(query, key, value)
+    check_mask(mask)
     if mask is not None and mask.rows not in (1, len(query)):
         raise ValueError(f"the mask has {mask.rows} rows, but there are {len(query)} rows of queries")
     num_queries, num_keys = query.shape[2], key.shape[2]
+    if positions is not None:
+        _check_positions(positions, len(query), num_queries)
     view = None if mask is None else mask.view(num_queries, num_keys, query.device, positions, first_key=first_key)
     call = Call(
         query.device.type,
@@ -275,7 +279,6 @@ def attend(
         mask,
         positions is None,
         scoring,
-        torch.get_num_threads(),
     )
     if kernel == "auto":
         kernel = choose(call)[0]  # type: ignore[assignment]
@@ -287,7 +290,7 @@ def attend(
 
 
 def _named(name: str) -> Kernel:
-    return {"explicit": explicit_attention, "short": short_attention, "sdpa": sdpa_attention}[name]
+    return {"explicit": explicit_attention, "sdpa": sdpa_attention}[name]
 
 
 def _run(
@@ -306,6 +309,8 @@ def _run(
         assert view is not None
         inner = _named(_block_kernel(call))
         return blocked_attention(query, key, value, view, scoring, inner, dropout)
+    if kernel == "tiled":
+        return tiled_attention(query, key, value, view, scoring)
     if kernel == "flex":
         from regard.attention.flex import flex_attention
 
@@ -329,7 +334,7 @@ def _block_kernel(call: Call) -> str:
         return "sdpa"
     assert call.mask is not None
     left, right = call.mask.reach
-    return _choose_on_cpu(call._replace(num_keys=block_width(left or 0, right or 0) + _window(call.mask) - 1))[0]
+    return _choose_on_cpu(call._replace(num_keys=block_width(left or 0, right or 0) + _window(call) - 1))[0]
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -338,6 +343,18 @@ def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
         raise ValueError(
             "attention wants query B×H×T×K, key B×G×S×K and value B×G×S×V, where G divides H, got "
             f"{tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}"
+        )
+    same = query.dtype == key.dtype == value.dtype and query.device == key.device == value.device
+    if not same and not torch.is_autocast_enabled(query.device.type):
+        kinds = ", ".join(f"{x.dtype} on {x.device}" for x in (query, key, value))
+        raise ValueError(f"attention wants query, key and value of one type on one device, got {kinds}")
+
+
+def _check_positions(positions: Tensor, rows: int, num_queries: int) -> None:
+    fit = positions.dim() in (1, 2) and positions.shape[-1] == num_queries
+    if not fit or (positions.dim() == 2 and len(positions) not in (1, rows)):
+        raise ValueError(
+            f"positions of {num_queries} queries in {rows} rows are T or B×T, got {tuple(positions.shape)}"
         )
 
 

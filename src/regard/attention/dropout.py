@@ -57,6 +57,11 @@ def dropout_mask(like: Tensor, rate: float) -> Tensor | None:
     return _pool(rate, like.dtype)[offset : offset + like.numel()].view(like.shape)
 
 
+def chance(rate: float) -> bool:
+    """True with probability ``rate``, drawn like the offsets of the masks."""
+    return float(torch.rand((), generator=getattr(_local, "generator", None))) < rate
+
+
 class Dropout(nn.Module):
     """Zero each element with probability ``rate`` in training, scaling the rest by 1/(1-rate)."""
 

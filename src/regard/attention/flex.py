@@ -87,9 +87,7 @@ def _score_mod(query: Tensor, num_keys: int, mask: MaskView | None, scoring: Sco
         positions = mask.query_positions() - mask.first_key
     lowest, highest = -int(positions.max()), num_keys - 1 - int(positions.min())
     distances = torch.arange(lowest, highest + 1, device=query.device)
-    factor = scoring.similarity.factor(query)
-    terms = [term(query, distances, factor)[0, :, 0] for term in scoring.terms]
-    table, shared = torch.stack(terms).sum(0), len(positions) == 1  # H×n
+    table, shared = scoring.by_distance(query, distances), len(positions) == 1
 
     def score_mod(score: Tensor, row: Tensor, head: Tensor, number: Tensor, key: Tensor) -> Tensor:
         return score + table[head, key - positions[row * 0 if shared else row, number] - lowest]

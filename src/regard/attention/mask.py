@@ -11,6 +11,8 @@ Shapes: B batch, T queries, S keys.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +21,11 @@ from regard.attention.view import MaskView, TableView
 
 #: Views that a mask remembers; the layers of one model ask for one or two different ones.
 _REMEMBERED_VIEWS = 4
+
+#: Positions of the first key of a run and of the one after its last; None for no bound on that side.
+Run = tuple[Tensor | None, Tensor | None]
+
+Bound = TypeVar("Bound", int, Tensor)
 
 
 class Mask(ABC):
@@ -50,6 +57,17 @@ class Mask(ABC):
             query: its position.
             key: position of the key; it need not exist, the answer then does not matter.
         """
+
+    def run(self, row: Tensor, query: Tensor) -> Run | None:
+        """The keys that queries may attend to, where these are always one run without gaps; None where they may not be.
+
+        What takes T×S booleans to say in general takes two numbers a query then.
+
+        Args:
+            row: rows of the batch, of a shape that broadcasts with the next.
+            query: positions of queries.
+        """
+        return None
 
     def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         """True where the rule is known, without evaluating it, to forbid nothing.
@@ -149,7 +167,7 @@ class Mask(ABC):
 
     @staticmethod
     def padding(lengths: Tensor) -> "Mask":
-        """Row b sees its first ``lengths[b]`` keys only. ``lengths``: B integers."""
+        """Row b sees its first ``lengths[b]`` keys only. ``lengths``: B integers, none negative."""
         return _Padding(lengths)
 
     @staticmethod
@@ -159,7 +177,10 @@ class Mask(ABC):
 
     @staticmethod
     def window(left: int, right: int) -> "Mask":
-        """A query at position p sees keys from ``p - left`` to ``p + right``, both included."""
+        """A query at position p sees keys from ``p - left`` to ``p + right``, both included.
+
+        With a causal mask, ``right`` is 0: another is refused, since it would say the opposite.
+        """
         return _Window(left, right)
 
     @staticmethod
@@ -184,10 +205,22 @@ class Mask(ABC):
         return _Boolean(allowed)
 
 
-def _row_numbers(numbers: Tensor, rule: str) -> Tensor:
+def check_mask(mask: Mask | None) -> None:
+    """Raise ValueError where something else is given as a mask, such as a tensor of booleans or of -∞."""
+    if mask is not None and not isinstance(mask, Mask):
+        what = f"a tensor {tuple(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(
+            f"mask wants a regard.attention.Mask, got {what}. Mask.boolean(allowed) makes one of booleans, where True "
+            "means may attend; Mask.padding(lengths) one of lengths"
+        )
+
+
+def _row_numbers(numbers: Tensor, rule: str, name: str) -> Tensor:
     """A copy of one integer a row of the batch."""
     if numbers.dim() != 1 or numbers.dtype.is_floating_point or numbers.dtype == torch.bool:
-        raise ValueError(f"Mask.{rule} wants a vector of B integers, got {tuple(numbers.shape)} {numbers.dtype}")
+        raise ValueError(
+            f"Mask.{rule} wants {name} as a vector of B integers, got {tuple(numbers.shape)} {numbers.dtype}"
+        )
     return numbers.detach().clone()
 
 
@@ -204,6 +237,9 @@ class _Causal(Mask):
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return key <= query
 
+    def run(self, row: Tensor, query: Tensor) -> Run:
+        return None, query + 1
+
     def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         return at_end and num_queries == 1
 
@@ -213,13 +249,18 @@ class _Padding(Mask):
 
     def __init__(self, lengths: Tensor):
         super().__init__()
-        self.lengths = _row_numbers(lengths, "padding")
+        self.lengths = _row_numbers(lengths, "padding", "lengths")
         self.rows = len(lengths)
         self.shortest = int(lengths.min()) if lengths.numel() else 0
+        if self.shortest < 0:
+            raise ValueError(f"Mask.padding wants lengths that are not negative, got {self.shortest}")
         self.allows_first_key = self.shortest > 0
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return key < _of_row(self.lengths, row)
+
+    def run(self, row: Tensor, query: Tensor) -> Run:
+        return None, _of_row(self.lengths, row)
 
     def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         return self.shortest >= stop
@@ -230,11 +271,14 @@ class _Since(Mask):
 
     def __init__(self, starts: Tensor):
         super().__init__()
-        self.starts = _row_numbers(starts, "since")
+        self.starts = _row_numbers(starts, "since", "starts")
         self.rows = len(starts)
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return key >= _of_row(self.starts, row)
+
+    def run(self, row: Tensor, query: Tensor) -> Run:
+        return _of_row(self.starts, row), None
 
 
 class _Window(Mask):
@@ -243,12 +287,15 @@ class _Window(Mask):
     def __init__(self, left: int, right: int):
         super().__init__()
         if left < 0 or right < 0:
-            raise ValueError(f"Mask.window wants non-negative sides, got left={left}, right={right}")
+            raise ValueError(f"Mask.window wants left and right that are not negative, got left={left}, right={right}")
         self.left, self.right = left, right
         self.reach = (left, right)
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key >= query - self.left) & (key <= query + self.right)
+
+    def run(self, row: Tensor, query: Tensor) -> Run:
+        return query - self.left, query + self.right + 1
 
     def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         return at_end and self.left >= num_keys - 1 and self.right >= num_queries - 1
@@ -259,25 +306,37 @@ class _Prefix(Mask):
 
     def __init__(self, length: int | Tensor):
         super().__init__()
-        self.length = _row_numbers(torch.as_tensor(length).reshape(-1), "prefix")
+        self.length = _row_numbers(torch.as_tensor(length).reshape(-1), "prefix", "length")
         self.rows = len(self.length)
         self.allows_first_key = bool((self.length > 0).all())
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return key < _of_row(self.length, row)
 
+    def run(self, row: Tensor, query: Tensor) -> Run:
+        return None, _of_row(self.length, row)
+
 
 class _Documents(Mask):
     def __init__(self, ids: Tensor):
         super().__init__()
         if ids.dim() not in (1, 2):
-            raise ValueError(f"Mask.documents wants S or B×S document numbers, got {tuple(ids.shape)}")
+            raise ValueError(f"Mask.documents wants ids as S or B×S document numbers, got {tuple(ids.shape)}")
         self.ids = (ids if ids.dim() == 2 else ids[None]).detach().clone()
         self.rows = len(self.ids)
+        self._in_order = bool((self.ids.diff(dim=1) >= 0).all())
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         known = self.ids.shape[1]
         return (self._at(row, query) == self._at(row, key)) & (query >= 0) & (query < known)
+
+    def run(self, row: Tensor, query: Tensor) -> Run | None:
+        if not self._in_order:  # a document may stand in several places
+            return None
+        row, query = torch.broadcast_tensors(row, query)
+        ids = self.ids.to(row.device)[row[:, 0] if self.rows > 1 else row[:, 0] * 0]
+        start, stop = (torch.searchsorted(ids, self._at(row, query), right=right) for right in (False, True))
+        return start, torch.where((query >= 0) & (query < ids.shape[1]), stop, 0)
 
     def _at(self, row: Tensor, position: Tensor) -> Tensor:
         row = row if self.rows > 1 else row * 0
@@ -285,9 +344,7 @@ class _Documents(Mask):
 
     def check(self, num_queries: int, num_keys: int) -> None:
         if self.ids.shape[1] < num_keys:
-            raise ValueError(
-                f"Mask.documents has numbers for {self.ids.shape[1]} positions, but there are {num_keys} keys"
-            )
+            raise ValueError(f"Mask.documents has ids for {self.ids.shape[1]} positions, but there are {num_keys} keys")
 
 
 class _Boolean(Mask):
@@ -295,7 +352,7 @@ class _Boolean(Mask):
         super().__init__()
         if allowed.dtype != torch.bool or allowed.dim() not in (2, 3):
             raise ValueError(
-                "Mask.boolean wants T×S or B×T×S booleans (True = may attend), "
+                "Mask.boolean wants allowed as T×S or B×T×S booleans (True = may attend), "
                 f"got {tuple(allowed.shape)} {allowed.dtype}"
             )
         self.table = (allowed if allowed.dim() == 3 else allowed[None]).detach().clone()
@@ -310,7 +367,7 @@ class _Boolean(Mask):
     def check(self, num_queries: int, num_keys: int) -> None:
         if self.table.shape[1] not in (1, num_queries) or self.table.shape[2] not in (1, num_keys):
             raise ValueError(
-                f"Mask.boolean has a table of {self.table.shape[1]}×{self.table.shape[2]}, "
+                f"Mask.boolean has allowed of {self.table.shape[1]}×{self.table.shape[2]}, "
                 f"but there are {num_queries} queries and {num_keys} keys"
             )
 
@@ -334,12 +391,20 @@ class _Pair(Mask):
 class _And(_Pair):
     def __init__(self, first: Mask, second: Mask):
         super().__init__(first, second)
+        _refuse_contradiction(first, second)
+        _refuse_contradiction(second, first)
         self.allows_first_key = first.allows_first_key and second.allows_first_key
         self.allows_itself = first.allows_itself and second.allows_itself
-        self.reach = (_nearer(first.reach[0], second.reach[0]), _nearer(first.reach[1], second.reach[1]))
+        self.reach = (_stricter(first.reach[0], second.reach[0], min), _stricter(first.reach[1], second.reach[1], min))
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return self.first.rule(row, number, query, key) & self.second.rule(row, number, query, key)
+
+    def run(self, row: Tensor, query: Tensor) -> Run | None:
+        one, other = self.first.run(row, query), self.second.run(row, query)
+        if one is None or other is None:
+            return None
+        return _stricter(one[0], other[0], torch.maximum), _stricter(one[1], other[1], torch.minimum)
 
     def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         return all(mask.allows_everything(num_queries, num_keys, at_end, stop) for mask in (self.first, self.second))
@@ -350,18 +415,38 @@ class _Or(_Pair):
         super().__init__(first, second)
         self.allows_first_key = first.allows_first_key or second.allows_first_key
         self.allows_itself = first.allows_itself or second.allows_itself
-        self.reach = (_farther(first.reach[0], second.reach[0]), _farther(first.reach[1], second.reach[1]))
+        self.reach = (_looser(first.reach[0], second.reach[0], max), _looser(first.reach[1], second.reach[1], max))
 
     def rule(self, row: Tensor, number: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return self.first.rule(row, number, query, key) | self.second.rule(row, number, query, key)
+
+    def run(self, row: Tensor, query: Tensor) -> Run | None:
+        one, other = self.first.run(row, query), self.second.run(row, query)
+        if one is None or other is None or one[0] is not None or other[0] is not None:
+            return None  # runs that do not begin together may leave a gap
+        return None, _looser(one[1], other[1], torch.maximum)
 
     def allows_everything(self, num_queries: int, num_keys: int, at_end: bool, stop: int) -> bool:
         return any(mask.allows_everything(num_queries, num_keys, at_end, stop) for mask in (self.first, self.second))
 
 
-def _nearer(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else min(one, other)
+def _refuse_contradiction(one: Mask, other: Mask) -> None:
+    """Raise ValueError where a window in ``one`` shows what ``other`` hides."""
+    if isinstance(one, _And):
+        _refuse_contradiction(one.first, other)
+        _refuse_contradiction(one.second, other)
+    elif isinstance(one, _Window) and one.right and other.reach[1] == 0:
+        raise ValueError(
+            f"Mask.window got right={one.right}, which contradicts the mask beside it: that one is causal and hides "
+            "every key after the query. right=0 goes with it"
+        )
 
 
-def _farther(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else max(one, other)
+def _stricter(one: Bound | None, other: Bound | None, choose: Callable[[Bound, Bound], Bound]) -> Bound | None:
+    """Both of two bounds, where None is none."""
+    return other if one is None else one if other is None else choose(one, other)
+
+
+def _looser(one: Bound | None, other: Bound | None, choose: Callable[[Bound, Bound], Bound]) -> Bound | None:
+    """Either of two bounds."""
+    return None if one is None or other is None else choose(one, other)

@@ -10,7 +10,7 @@ from regard.attention.cache import KeyValueCache
 from regard.attention.dispatch import attend
 from regard.attention.dropout import Dropout
 from regard.attention.look import Look
-from regard.attention.mask import Mask
+from regard.attention.mask import Mask, check_mask
 from regard.attention.positions import RotaryPositions
 from regard.attention.scoring import Scoring
 
@@ -69,9 +69,12 @@ class MultiHeadAttention(nn.Module):
                 Positions turn or shift the scores of self-attention only.
 
         Raises:
-            ValueError: D is not a multiple of H and no ``head_dim`` was given, or G does not divide H.
+            ValueError: D is not a multiple of H and no ``head_dim`` was given, G does not divide H, or ``scoring``
+                was made for other heads.
         """
         super().__init__()
+        if num_heads < 1:
+            raise ValueError(f"num_heads must be at least 1, got {num_heads}")
         if head_dim is None:
             if d_model % num_heads:
                 raise ValueError(f"d_model {d_model} is not a multiple of num_heads {num_heads}; give head_dim")
@@ -89,6 +92,7 @@ class MultiHeadAttention(nn.Module):
         self.out = nn.Linear(num_heads * value_dim, d_model if out_dim is None else out_dim, bias=bias)
         self.dropout = Dropout(dropout)
         self.scoring = Scoring() if scoring is None else scoring
+        self.scoring.check_heads(num_heads, head_dim)
         #: Query, key and value as one layer, set by an engine that has packed the weights.
         self.joint: nn.Module | None = None
         #: Puts learned keys and values in front, set by prefix tuning.
@@ -146,11 +150,16 @@ class MultiHeadAttention(nn.Module):
         *,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """What each head adds to the output, B×T×H×D; with the bias of ``out``, their sum is :meth:`forward`."""
+        """What each head alone adds to the output, B×T×H×D; with the bias of ``out``, their sum is :meth:`forward`.
+
+        ``out`` is called as it stands, with its adapters, rather than its matrix looked at. A bottleneck adapter
+        behind it is no linear function of the heads: what they add together is then not quite the sum.
+        """
         output = self._attended(x, memory, mask, positions, None, 0, None)
         output = output.transpose(1, 2).reshape(*x.shape[:2], self.num_heads, self.value_dim)
-        by_head = self.out.weight.unflatten(1, (self.num_heads, self.value_dim))  # D×H×V
-        return torch.einsum("bthv,dhv->bthd", output, by_head)
+        nothing = self.out(torch.zeros_like(output).flatten(2))
+        heads = torch.eye(self.num_heads, dtype=output.dtype, device=output.device)[..., None]
+        return torch.stack([self.out((output * head).flatten(2)) - nothing for head in heads], dim=2)
 
     def weights(
         self,
@@ -164,6 +173,7 @@ class MultiHeadAttention(nn.Module):
 
         They come from the reference kernel. Those on a learned prefix are left out.
         """
+        check_mask(mask)
         query, key, value = self._project(x, memory, positions, None, 0, None)
         num_keys = key.shape[2]
         if self.prefix is not None:
@@ -182,6 +192,7 @@ class MultiHeadAttention(nn.Module):
         past: Tensor | None,
     ) -> Tensor:
         """What the heads found, B×H×T×V; where rows share a memory, theirs side by side in one."""
+        check_mask(mask)
         scoring = self.scoring
         query, key, value = self._project(x, memory, positions, cache, first, past)
         first_key = 0 if cache is None else cache.used - key.shape[2] - first

@@ -25,6 +25,16 @@ def sinusoidal_table(num_positions: int, d_model: int) -> Tensor:
     return table
 
 
+def _stop(positions: Tensor) -> int:
+    """How many rows of a table are needed for ``positions``."""
+    if not positions.numel():
+        return 0
+    lowest, highest = positions.aminmax()
+    if int(lowest) < 0:  # as an index it would count from the end
+        raise ValueError(f"positions count from 0, got {int(lowest)}")
+    return int(highest) + 1
+
+
 class SinusoidalPositions(nn.Module):
     """A fixed table that grows on demand, so that no input is too long for it.
 
@@ -51,8 +61,12 @@ class SinusoidalPositions(nn.Module):
         return self
 
     def forward(self, positions: Tensor) -> Tensor:
-        """Return the rows for ``positions`` (any shape of integers), …×D."""
-        return self.slice(int(positions.max()) + 1)[positions]
+        """Return the rows for ``positions`` (any shape of integers), …×D.
+
+        Raises:
+            ValueError: a position is negative.
+        """
+        return self.slice(_stop(positions))[positions]
 
     def slice(self, stop: int, start: int = 0) -> Tensor:
         """Return rows ``start`` to ``stop``, (stop-start)×D."""
@@ -76,8 +90,9 @@ class LearnedPositions(nn.Module):
 
         Raises:
             ModelError: a position is too high.
+            ValueError: one is negative.
         """
-        self._check(int(positions.max()) + 1)
+        self._check(_stop(positions))
         return self.table[positions]
 
     def slice(self, stop: int, start: int = 0) -> Tensor:
@@ -143,14 +158,18 @@ class RotaryPositions(nn.Module):
         return self
 
     def forward(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Rotate ``x``, B×H×T×K, by ``positions``, T or B×T; by default 0 to T - 1."""
+        """Rotate ``x``, B×H×T×K, by ``positions``, T or B×T; by default 0 to T - 1.
+
+        Raises:
+            ValueError: a position is negative.
+        """
         if self.rotated < x.shape[-1]:
             turned, still = x.split([self.rotated, x.shape[-1] - self.rotated], dim=-1)
             return torch.cat([self._rotate(turned, positions), still], dim=-1)
         return self._rotate(x, positions)
 
     def _rotate(self, x: Tensor, positions: Tensor | None) -> Tensor:
-        stop = x.shape[2] if positions is None else int(positions.max()) + 1
+        stop = x.shape[2] if positions is None else _stop(positions)
         cos, sin = self.cos, self.sin  # not read twice: another thread may be growing them, too
         if stop > min(len(cos), len(sin)):
             cos, sin = self.reset(max(stop, 2 * len(cos)))

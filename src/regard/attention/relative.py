@@ -81,6 +81,7 @@ class ALiBi(ScoreTerm):
 
     def __init__(self, num_heads: int):
         super().__init__()
+        self.num_heads = num_heads
         self.slopes = alibi_slopes(num_heads)  # plain numbers: a change to bf16 must not round them
 
     def forward(self, query: Tensor, distances: Tensor, scale: float) -> Tensor:
@@ -119,7 +120,8 @@ class T5Bias(ScoreTerm):
             raise ValueError(
                 f"T5Bias has a bucket for each distance up to {exact}: max_distance must be higher, got {max_distance}"
             )
-        self.bidirectional, self.num_buckets, self.max_distance = bidirectional, num_buckets, max_distance
+        self.num_heads, self.bidirectional = num_heads, bidirectional
+        self.num_buckets, self.max_distance = num_buckets, max_distance
         self.table = nn.Parameter(torch.zeros(num_buckets, num_heads))
 
     def buckets(self, distances: Tensor) -> Tensor:
@@ -150,7 +152,7 @@ class ShawPositions(ScoreTerm):
         super().__init__()
         if max_distance < 1:
             raise ValueError(f"ShawPositions wants a max_distance of at least 1, got {max_distance}")
-        self.max_distance = max_distance
+        self.head_dim, self.max_distance = head_dim, max_distance
         self.table = nn.Parameter(torch.empty(2 * max_distance + 1, head_dim))
         nn.init.xavier_uniform_(self.table)
 
@@ -170,7 +172,7 @@ class TransformerXLPositions(ScoreTerm):
 
     def __init__(self, d_model: int, num_heads: int, head_dim: int):
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.head_dim = num_heads, head_dim
         self.sines = SinusoidalPositions(d_model)
         self.project = nn.Linear(d_model, num_heads * head_dim, bias=False)
         self.content_bias = nn.Parameter(torch.zeros(num_heads, head_dim))

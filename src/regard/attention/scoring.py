@@ -63,6 +63,16 @@ class Scoring(nn.Module):
                 f"not with {getattr(self.normaliser, '__name__', self.normaliser)}"
             )
 
+    def check_heads(self, num_heads: int, head_dim: int) -> None:
+        """Raise ValueError where a part was made for other heads: H of them, or of another width K."""
+        for part in (self.similarity, self.position, self.span):
+            for name, given in (("num_heads", num_heads), ("head_dim", head_dim)):
+                made_for = getattr(part, name, given)
+                if made_for != given:
+                    raise ValueError(
+                        f"{type(part).__name__} was made for {name}={made_for}, but this attention has {name}={given}"
+                    )
+
     def _unfused(self) -> str | None:
         if not self.similarity.is_product:
             return f"{type(self.similarity).__name__} is not a dot product of queries and keys"
@@ -85,6 +95,11 @@ class Scoring(nn.Module):
         if self._is_plain_product and not self._moves_queries:
             return query, key, query.shape[-1] ** -0.5 if self._given_scale is None else self._given_scale
         return self.similarity.as_product(self.content(query), key)
+
+    def by_distance(self, query: Tensor, distances: Tensor) -> Tensor:
+        """The sum of all terms for each of n distances, H×n: where none of them looks at the queries."""
+        factor = self.similarity.factor(query)
+        return torch.stack([term(query, distances, factor)[0, :, 0] for term in self.terms]).sum(0)
 
     def added(self, query: Tensor, num_keys: int, ahead: int = 0) -> Tensor | None:
         """All terms for queries that stand side by side, (B or 1)×H×T×S; None where there is none.

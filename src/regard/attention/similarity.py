@@ -88,6 +88,7 @@ class Cosine(_Product):
 
     def __init__(self, num_heads: int):
         super().__init__()
+        self.num_heads = num_heads
         self.log_scale = nn.Parameter(torch.full((num_heads,), 10.0).log())
 
     def as_product(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -101,6 +102,7 @@ class Bilinear(_Product):
 
     def __init__(self, num_heads: int, head_dim: int):
         super().__init__()
+        self.num_heads, self.head_dim = num_heads, head_dim
         self.weight = nn.Parameter(torch.empty(num_heads, head_dim, head_dim))
         self.reset_parameters()
 
@@ -122,6 +124,7 @@ class Additive(Similarity):
 
     def __init__(self, num_heads: int, head_dim: int):
         super().__init__()
+        self.num_heads, self.head_dim = num_heads, head_dim
         self.weight = nn.Parameter(torch.empty(num_heads, head_dim))
         self.reset_parameters()
 

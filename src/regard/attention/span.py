@@ -30,7 +30,7 @@ class AdaptiveSpan(ScoreTerm):
                 "AdaptiveSpan wants max_span and ramp of at least 1 and a start in 0 to 1, "
                 f"got max_span={max_span}, ramp={ramp}, start={start}"
             )
-        self.max_span, self.ramp = max_span, ramp
+        self.num_heads, self.max_span, self.ramp = num_heads, max_span, ramp
         self.part = nn.Parameter(torch.full((num_heads,), float(start)))
 
     def spans(self) -> Tensor:

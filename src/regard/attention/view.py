@@ -47,6 +47,10 @@ class TableView:
             self._additive[dtype] = additive.expand(table.shape)
         return self._additive[dtype]
 
+    def runs(self) -> tuple[Tensor, Tensor] | None:
+        """The first key that each query sees, and the one after the last, (B or 1)×T int32; None if there are gaps."""
+        return None
+
     def rows_with_keys(self) -> Tensor:
         """(B or 1)×1×T×1, ``True`` where the query sees at least one key."""
         if self._rows_with_keys is None:
@@ -88,6 +92,7 @@ class MaskView(TableView):
         sees_some = mask.allows_itself or (mask.allows_first_key and not first_key)
         super().__init__(None, not sees_some or not at_end or num_queries > num_keys)
         self._blocks: dict[tuple[int, int], TableView] = {}
+        self._runs: tuple[Tensor, Tensor] | None = None
 
     def boolean(self) -> Tensor:
         """(B or 1)×1×T×S, ``True`` where the query may attend."""
@@ -100,6 +105,24 @@ class MaskView(TableView):
                 allowed = self.mask.allowed(queries[:, :1, None], keys)
             self._table = allowed.expand(len(allowed), self.num_queries, self.num_keys)[:, None]
         return self._table
+
+    def runs(self) -> tuple[Tensor, Tensor] | None:
+        """As :meth:`TableView.runs`, in memory that grows with T; keys are counted from the first at hand."""
+        if self._runs is None:
+            queries = self.query_positions()
+            rows = torch.arange(self.mask.rows, device=self.device)[:, None]
+            run = self.mask.run(rows, queries)
+            if run is None:
+                return None
+            shape = torch.broadcast_shapes(rows.shape, queries.shape)
+            defaults = (self.first_key, self.first_key + self.num_keys)
+            bounds = [
+                queries.new_full(shape, default) if bound is None else bound.expand(shape)
+                for bound, default in zip(run, defaults, strict=True)
+            ]
+            start, stop = ((bound - self.first_key).clamp(0, self.num_keys).int() for bound in bounds)
+            self._runs = start.contiguous(), stop.contiguous()
+        return self._runs
 
     def query_positions(self) -> Tensor:
         """(B or 1)×T positions of the queries."""

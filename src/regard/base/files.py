@@ -5,6 +5,7 @@ disk (fsync) and renamed. A crash, a full disk or a kill leaves the earlier file
 as it was; what is left of the attempt has a name that starts with ``.tmp-``.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -60,6 +61,12 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
         raise explain_write_error(path, error) from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def digest(path: str | Path) -> str:
+    """The BLAKE2 hash of a file's content, as 32 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager

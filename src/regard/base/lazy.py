@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import Any
 
 from regard.base.errors import did_you_mean
+from regard.base.extras import explaining
 
 
 def lazy(
@@ -42,7 +43,8 @@ def lazy(
 
     def __getattr__(name: str) -> Any:
         if name in names:
-            value = getattr(import_module(f"{package}.{names[name]}"), name)
+            with explaining():
+                value = getattr(import_module(f"{package}.{names[name]}"), name)
         elif name in submodules:
             value = import_module(f"{package}.{name}")
         else:

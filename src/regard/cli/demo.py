@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regard.cli.arguments import parse
-from regard.cli.search import ModelOptions
+from regard.cli.decoding import ModelOptions
 
 if TYPE_CHECKING:
     from regard.tasks.translation import Translator

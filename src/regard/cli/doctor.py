@@ -18,6 +18,7 @@ from typing import Any
 from regard import __version__
 from regard.base.device import choose_device, cpu_count, cpu_flags, cpu_name, has_fast_bf16
 from regard.base.errors import RegardError
+from regard.base.extras import EXTRAS, is_installed
 from regard.cli.arguments import parse
 
 # The instruction sets that decide how fast a matrix product is, slowest first.
@@ -25,12 +26,6 @@ INSTRUCTION_SETS = (
     *("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve"),
 )
-
-# Optional package → the extra that brings it, and what it is for.
-EXTRAS = {
-    "jieba": ("zh", "Chinese split into words"),
-    "wandb": ("wandb", "tracking with Weights & Biases"),
-}
 
 GIB = 1024**3
 MIB = 1024**2
@@ -104,16 +99,24 @@ def memory() -> tuple[int | None, int | None]:
 def examine_torch(problems: list[str]) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """PyTorch's own facts, and the paths chosen from them."""
     engine = engine_path()
+    if not is_installed("torch"):
+        if engine["choice"] == "PyTorch":
+            engine["choice"] = "none"
+            problems.append(
+                f"Nothing can translate here: {engine['why']}, and PyTorch is not installed. "
+                "Get it with: pip install 'regard[train]'."
+            )
+        return {"version": None, "installed": False, "threads": None, "gpus": []}, [engine]
     try:
         import torch
-    except Exception as error:  # a broken library raises OSError, a missing one ImportError
+    except Exception as error:  # a broken library raises OSError
         problems.append(f"PyTorch cannot be imported ({one_line(error)}). Install it again: pip install torch.")
-        return {"version": None, "threads": None, "gpus": []}, [engine]
+        return {"version": None, "installed": True, "threads": None, "gpus": []}, [engine]
     gpus = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(index)
         gpus.append({"name": properties.name, "memory_gib": round(properties.total_memory / GIB, 1)})
-    facts = {"version": torch.__version__, "threads": torch.get_num_threads(), "gpus": gpus}
+    facts = {"version": torch.__version__, "installed": True, "threads": torch.get_num_threads(), "gpus": gpus}
     device = choose_device()
     paths = [
         path("device", str(device), f"PyTorch finds {gpus[0]['name']}" if gpus else no_gpu_reason(torch.__version__)),
@@ -274,7 +277,7 @@ def as_text(report: dict[str, Any]) -> str:
             ("memory", memory_text),
             ("GPU", ", ".join(gpus) or "none that PyTorch can use"),
             ("Python", machine["python"]),
-            ("PyTorch", torch_facts["version"] or "not usable"),
+            ("PyTorch", torch_facts["version"] or ("not usable" if torch_facts["installed"] else "not installed")),
         ],
         "Paths taken": [(p["what"], f"{p['choice']}  ({p['why']})") for p in report["paths"]],
         "Shipped model": model_lines(model),
@@ -286,7 +289,7 @@ def as_text(report: dict[str, Any]) -> str:
     }
     lines = [f"Regard {report['regard']}"]
     for title, rows in sections.items():
-        lines += ["", title, *(f"  {name:<13} {value}" for name, value in rows)]
+        lines += ["", title, *(f"  {name:<15} {value}" for name, value in rows)]
     lines += ["", *([f"Problem: {problem}" for problem in report["problems"]] or ["Everything needed is there."])]
     return "\n".join(lines)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from regard import __version__
 from regard.base.errors import ConfigError, DataError
 from regard.cli.arguments import parse
+from regard.cli.decoding import ModelOptions, SearchOptions
 from regard.cli.output import open_output
-from regard.cli.search import ModelOptions, SearchOptions
 from regard.cli.translate import one_line
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from regard.base.errors import ConfigError
 from regard.cli.arguments import Positional, parse
+from regard.cli.decoding import ModelOptions
 from regard.cli.output import open_output
-from regard.cli.search import ModelOptions
 
 if TYPE_CHECKING:
     from regard.explain import Panel
-    from regard.tasks.translation import Translation
+    from regard.tasks.translated import Translation
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from regard.cli.arguments import Positional, parse
 
 @dataclass(frozen=True)
 class Options:
-    """Read a Marian model of Hugging Face (such as opus-mt) and write it as a model folder of Regard."""
+    """Read a model of Hugging Face (Marian such as opus-mt, M2M-100, NLLB, BART) and write it as a model folder."""
 
     path: Positional[str]
-    """Folder with config.json, weights, source.spm, target.spm and vocab.json; or a name on the hub."""
+    """Folder with config.json, weights and the files of the tokeniser; or a name on the hub."""
     output: Path
     """Model folder to write."""
     source: tuple[str, ...] = ()
-    """Source languages; by default what the model says of itself."""
+    """Source languages; by default what the model says of itself. All but Marian want them named."""
     target: tuple[str, ...] = ()
     """Target languages; by default what the model says, or all that it has tags for. zh=cmn_Hans calls
     the language of the tag >>cmn_Hans<< zh."""

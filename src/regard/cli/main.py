@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from regard import __version__
 from regard.base.errors import RegardError, did_you_mean
+from regard.base.extras import explaining
 
 VERBS = {
     "demo": "translate a bundled text with the shipped model, in every direction",
@@ -24,10 +25,20 @@ VERBS = {
     "evaluate": "score a model on a test set: BLEU, chrF and TER, with significance",
     "explain": "draw where a translation looked",
     "train": "train a model as a preset says",
+    "pretrain": "train a model on text in one language, for others to start from",
+    "generate": "let a causal language model go on with a text",
     "tune": "adapt a model to a domain with an adapter",
+    "search": "train a preset with many settings and find the best",
+    "distill": "train a small model on what larger ones think",
+    "backtranslate": "make sentence pairs out of text in one language",
+    "filter": "keep the pairs of a corpus that a model takes for translations",
+    "select": "choose the sentences whose correction would teach most",
+    "extend": "add words to a model's vocabulary",
+    "dictionary": "learn a dictionary from parallel text",
     "import": "read a model of Hugging Face, such as opus-mt",
     "export": "write a model for transformers, CTranslate2 or ONNX",
     "compress": "write a smaller copy of a model: int8 or float16",
+    "shortlist": "learn which words translate which, to translate faster",
     "doctor": "show what this machine has and which paths Regard takes on it",
 }
 
@@ -72,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = 0
         elif verb in VERBS:
             run_verb: Callable[[list[str]], int] = import_module(f"regard.cli.{module_of(verb)}").main
-            status = run_verb(rest)
+            with explaining():  # regard train, where PyTorch is not installed
+                status = run_verb(rest)
         elif not verb:
             print(help_text(), file=sys.stderr)
             status = USAGE

@@ -1,110 +1,52 @@
-"""What the verbs that translate share: which model runs where, and how it searches."""
+"""``regard search PRESET.yaml --range train.schedule.peak=1e-4..1e-2:log``: settings tried, the bad ones given up."""
 
-from dataclasses import dataclass, fields
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import UseAppendAction
 
-from regard.base.errors import ConfigError
-
-if TYPE_CHECKING:
-    from regard.tasks.translation import Translator
+from regard.base.config import expand_environment, from_dict, override, read_yaml
+from regard.cli.arguments import Positional, parse
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Model and machine."""
+class Options:
+    """Train a preset many times with other settings, and find the best; run again, it goes on where it stopped.
 
-    model: UseAppendAction[tuple[Path, ...]] = ()
-    """Model folder; the model that ships with Regard by default. Given several times, an ensemble."""
-    adapter: UseAppendAction[tuple[str, ...]] = ()
-    """Adapter folder, made by regard tune for this model. Several are added up; FOLDER=0.5 takes half of one."""
-    engine: Literal["auto", "native", "torch"] = "auto"
-    """native (C++, on the CPU) or torch (any model on any device); auto takes the native one where it can."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    """Number format of the arithmetic; auto takes what is fastest here. int8: native engine; bf16: torch."""
-    threads: int | None = None
-    """CPU threads; as many as are of use by default."""
+    What to try stands in the section search of the preset, or is given by --range. The runs are compared by
+    train.stopping.metric on the development data. Search on short runs: train.steps=500.
+    """
 
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; it must be at least 1.")
-
-    def load(self) -> "Translator":
-        """Load the model, or the ensemble."""
-        from regard.tasks.translation import Translator
-
-        folders, shares = {}, {}
-        for number, given in enumerate(self.adapter):
-            name = f"adapter{number}"
-            folders[name], shares[name] = _share_of(given)
-        return Translator.from_pretrained(
-            self.model or None,
-            adapters=folders,
-            shares=shares,
-            engine=self.engine,
-            device=self.device,
-            precision=self.precision,
-            threads=self.threads,
-        )
+    preset: Positional[Path]
+    """YAML file that describes a run; its output becomes the folder of the search."""
+    overrides: Positional[tuple[str, ...]] = ()
+    """Settings to change for all runs, such as train.steps=500."""
+    range: UseAppendAction[tuple[str, ...]] = ()
+    """What to try: name=0..0.3, name=1e-4..1e-2:log, name=2..8:2 (every second) or name=256,512."""
+    trials: int | None = None
+    """Runs to begin; 20 by default."""
 
 
-def _share_of(given: str) -> tuple[str, float]:
-    """``FOLDER=0.5`` as folder and share; a folder may have = in its name."""
-    folder, equals, share = given.rpartition("=")
-    if not equals or Path(given).exists():
-        return given, 1.0
-    try:
-        return folder, float(share)
-    except ValueError:
-        return given, 1.0
+def main(argv: Sequence[str]) -> int:
+    """Search; 0 when finished, 130 when interrupted."""
+    options = parse(Options, argv, prog="regard search")
+    from regard.tasks.search import Search, SearchConfig, parse_range
 
+    values = expand_environment(
+        override(read_yaml(options.preset, expand=False), options.overrides), str(options.preset)
+    )
+    config = from_dict(SearchConfig, values.pop("search", None) or {}, "search")
+    config = replace(config, ranges={**config.ranges, **dict(map(parse_range, options.range))})
+    if options.trials is not None:
+        config = replace(config, trials=options.trials)
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """Search. What is left out is as the model's generation.json says, else plain greedy search."""
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
-    beam: int | None = None
-    """Hypotheses kept at each step; 1 is greedy search, the fastest."""
-    length_penalty: float | None = None
-    """Above 0 favours long translations, 1 is usual (Wu et al. 2016)."""
-    coverage_penalty: float | None = None
-    """Above 0 ranks down what left words of the source unattended."""
-    no_repeat_ngram: int | None = None
-    """No sequence of this many pieces occurs twice."""
-    min_length: int | None = None
-    """Least number of pieces of a sentence."""
-    max_length: int | None = None
-    """Most pieces of a sentence; twice the source and 20 more by default."""
-    prefix: str | None = None
-    """Every sentence's translation begins with this."""
-    ban: tuple[str, ...] = ()
-    """Words that must not occur in a translation."""
-    sample: bool = False
-    """Draw at random instead of searching for the best."""
-    temperature: float | None = None
-    """With --sample: below 1 is more careful, above 1 more daring."""
-    top_k: int | None = None
-    """With --sample: draw among this many most probable pieces."""
-    top_p: float | None = None
-    """With --sample: draw among the fewest pieces that make up this probability."""
-    seed: int | None = None
-    """With --sample: the same seed draws the same."""
-
-    def __post_init__(self) -> None:
-        if not self.sample:
-            for name in ("temperature", "top_k", "top_p", "seed"):
-                if getattr(self, name) is not None:
-                    raise ConfigError(f"--{name.replace('_', '-')} has no effect without --sample.")
-        elif self.beam is not None and self.beam > 1:
-            raise ConfigError("--sample draws instead of searching; leave --beam out.")
-
-    def options(self) -> dict[str, Any]:
-        """What was given, as :meth:`regard.tasks.translation.Translator.translate` takes it."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given["banned"] = given.pop("ban") or None
-        given["sample"] = self.sample or None
-        return {name: value for name, value in given.items() if value is not None}
+    folder = Search(values, config, say).run()
+    if folder is None:
+        return 130
+    print(f"the search is in {folder}")
+    return 0

@@ -13,6 +13,7 @@ from regard.cli.arguments import Positional, parse
 
 if TYPE_CHECKING:
     from regard.tasks.card import Recipe
+    from regard.tasks.preset import Preset
 
 
 @dataclass(frozen=True)
@@ -32,32 +33,43 @@ def main(argv: Sequence[str]) -> int:
     """Train; 0 when finished, 130 when interrupted."""
     options = parse(Options, argv, prog="regard train")
     from regard.tasks.preset import Preset
-    from regard.tasks.translation_training import train
 
     written = read_yaml(options.preset, expand=False)
     values = expand_environment(override(written, options.overrides), str(options.preset))
-    preset = from_dict(Preset, values)
-    speaks = os.environ.get("RANK", "0") == "0"  # the first of the processes that torchrun starts
+    values.pop("search", None)  # what regard search would try
+    return run(from_dict(Preset, values), recipe_of("train", options.preset, options.overrides, written))
 
-    def say(text: str) -> None:
-        if speaks:
-            print(text, file=sys.stderr, flush=True)
 
-    folder = train(preset, say, _recipe(options, written))
+def run(preset: "Preset", recipe: "Recipe") -> int:
+    """Train a model; 0 when finished, 130 when interrupted."""
+    from regard.tasks.translation_training import train
+
+    folder = train(preset, say, recipe)
     if folder is None:
         return 130
-    if speaks:
+    if speaks():
         print(f"the model is in {folder}")
     return 0
 
 
-def _recipe(options: Options, written: dict[str, Any]) -> "Recipe":
-    """What the model's card tells of this command; the output folder belongs to this machine only."""
+def speaks() -> bool:
+    """Whether this is the first of the processes that torchrun starts, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    """Tell a person, once."""
+    if speaks():
+        print(text, file=sys.stderr, flush=True)
+
+
+def recipe_of(verb: str, path: Path, overrides: Sequence[str], written: dict[str, Any]) -> "Recipe":
+    """What the model's card tells of a command with a preset; the output folder belongs to this machine only."""
     import yaml
 
     from regard.tasks.card import Recipe
 
-    overrides = [text for text in options.overrides if not text.lstrip("-").startswith("output=")]
-    path = options.preset.name if options.preset.is_absolute() else str(options.preset)
+    overrides = [text for text in overrides if not text.lstrip("-").startswith("output=")]
+    name = path.name if path.is_absolute() else str(path)
     text = yaml.safe_dump(override(written, overrides), sort_keys=False, allow_unicode=True, width=120)
-    return Recipe(shlex.join(["regard", "train", path, *overrides]), text)
+    return Recipe(shlex.join(["regard", verb, name, *overrides]), text)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from regard.base.errors import ConfigError, DataError
 from regard.cli.arguments import parse
+from regard.cli.decoding import ModelOptions, SearchOptions
 from regard.cli.documents import is_document, translate_file
 from regard.cli.output import open_output
-from regard.cli.search import ModelOptions, SearchOptions
 
 if TYPE_CHECKING:
-    from regard.tasks.translation import Sentence, Translation
+    from regard.tasks.translated import Sentence, Translation
 
 # Whatever some program takes for the end of a line (str.splitlines).
 _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")

@@ -56,6 +56,10 @@ class Options:
     """Pairs to judge by, which are kept out of the training: the best of ten validations becomes the adapter."""
     both_directions: bool = False
     """Learn the opposite direction as well."""
+    replay: UseAppendAction[tuple[Path, ...]] = ()
+    """Pairs of the general domain to rehearse, so that it is not forgotten; may be given several times."""
+    replay_share: float = 0.1
+    """Share of the pairs of --replay that an epoch takes, others each time."""
     steps: int = 300
     """Optimiser steps."""
     rate: float | None = None
@@ -70,6 +74,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"steps is {self.steps}; it must be at least 1.")
+        if not self.replay and self.replay_share != 0.1:
+            raise ConfigError("--replay-share has no effect without --replay.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -122,6 +128,8 @@ def settings(options: Options) -> dict[str, Any]:
         "data": {"train": [{"path": str(path), **languages} for path in options.data]},
         "train": train,
     }
+    for path in options.replay:
+        values["data"]["train"].append({"path": str(path), **languages, "weight": options.replay_share})
     if options.method != "full":
         values["tune"] = {"method": options.method}
     if options.dev is not None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regard.attention import MultiHeadAttention
 from regard.attention.positions import sinusoidal_table
-from regard.base.errors import ModelError
+from regard.base.extras import missing
 from regard.compress.fields import check_fields
 from regard.compress.loading import Loaded
 from regard.model import ModelConfig
@@ -29,12 +29,13 @@ def write(loaded: Loaded, folder: Path) -> None:
     """Write the model, in float32, into ``folder``; CTranslate2 quantises when it loads (``compute_type``).
 
     Raises:
-        ModelError: CTranslate2 is not installed or cannot express the model.
+        MissingExtra: CTranslate2 is not installed.
+        ModelError: it cannot express the model.
     """
     try:
         from ctranslate2.specs import common_spec, transformer_spec
     except ImportError as error:
-        raise ModelError("this export needs CTranslate2: pip install 'regard[ctranslate2]' has it.") from error
+        raise missing("ctranslate2", "this export") from error
     model, config = loaded.model, loaded.model.config
     _check(config)
     activation = {

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from regard.attention import MultiHeadAttention, RotaryPositions
 from regard.attention.positions import sinusoidal_table
-from regard.base.errors import ModelError
+from regard.base.extras import missing
 from regard.base.files import write_atomic
 from regard.compress.fields import check_fields
 from regard.compress.loading import Loaded
@@ -42,13 +42,14 @@ def write(loaded: Loaded, folder: Path) -> None:
     """Write the model, in float32, into ``folder``.
 
     Raises:
-        ModelError: the ``onnx`` packages are not installed, or a setting has no graph.
+        MissingExtra: the ``onnx`` packages are not installed.
+        ModelError: a setting has no graph.
     """
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ModelError("this export needs ONNX: pip install 'regard[onnx]' has it.") from error
+        raise missing("onnx", "this export") from error
     _check(loaded.model.config)
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)

@@ -23,8 +23,8 @@ def export_model(folder: str | Path, to: Format, output: str | Path) -> None:
 
     Raises:
         ConfigError: an unknown format, or ``output`` is not empty.
-        ModelError: the folder is no translation model, the other program cannot express it,
-            or a package that the export needs is not installed.
+        ModelError: the folder is no translation model, or the other program cannot express it.
+        MissingExtra: a package that the export needs is not installed.
     """
     if to not in _WRITERS:
         raise ConfigError(f"'{to}' is not a format to export to.{did_you_mean(to, get_args(Format))}")

@@ -11,7 +11,7 @@ from regard.model import ModelConfig
 ORDINARY = frozenset(
     {"source_vocab_size", "target_vocab_size", "d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers"}
     | {"max_positions", "bias", "pad_id", "bos_id", "eos_id", "dropout", "attention_dropout", "activation_dropout"}
-    | {"embedding_noise"}
+    | {"embedding_noise", "layer_drop"}
 )
 
 

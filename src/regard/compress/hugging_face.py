@@ -1,13 +1,15 @@
-"""Marian and Pegasus as Hugging Face has them: settings and weights, both ways.
+"""Models of Hugging Face: settings and weights, both ways.
 
-Both are Regard's Transformer under other names: Marian is the post-norm one (the
-``opus-mt`` models are of this kind), Pegasus the pre-norm one. One table of names serves
-import and export. Where positions are sinusoidal, theirs hold the sines in the first half
-of the features and the cosines in the second, ours in turn. The order of the D features of
-the residual stream is a matter of convention, so each weight is reordered along the axis
-that runs over them, and the model computes the same.
+They are Regard's Transformer under other names: Marian is the post-norm one (the
+``opus-mt`` models are of this kind), Pegasus the pre-norm one; M2M-100 is a Pegasus and
+BART a Marian with a table of positions each. One table of names serves import and export.
+Where positions are sinusoidal, theirs hold the sines in the first half of the features and
+the cosines in the second, ours in turn. The order of the D features of the residual stream
+is a matter of convention, so each weight is reordered along the axis that runs over them,
+and the model computes the same.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,16 +20,18 @@ from torch import Tensor
 from regard.attention.positions import sinusoidal_table
 from regard.base.config import from_dict
 from regard.base.errors import ModelError
+from regard.compress.families import MARIAN, PEGASUS, family_of
 from regard.compress.fields import check_fields
 from regard.model import ModelConfig
 
-#: norm_position → (model_type, architecture)
-FAMILIES = {"post": ("marian", "MarianMTModel"), "pre": ("pegasus", "PegasusForConditionalGeneration")}
 #: Their names of the activations → ours.
 _ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 _SAME_NAMES = ("d_model", "encoder_layers", "decoder_layers", "dropout", "attention_dropout", "activation_dropout")
 #: Length of the tables of sinusoidal positions that are written.
 POSITIONS = 1024
+_EMBEDDING = "source_embedder.tokens.weight"
+#: Rows of BART's tables of positions that are none.
+_NOT_POSITIONS = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ def weight_table(config: ModelConfig) -> Iterator[Entry]:
                     residual = None if kind == "bias" and axis == 1 else axis
                     name = f"model.{stack}.layers.{number}.{theirs}.{kind}"
                     yield Entry(f"{stack}.{number}.{ours}.{kind}", (name,), residual)
+        if config.embedding_norm:
+            side = "source" if stack == "encoder" else "target"
+            for kind in ("weight", "bias"):
+                yield Entry(f"{side}_embedder.norm.{kind}", (f"model.{stack}.layernorm_embedding.{kind}",), 0)
         if config.norm_position == "pre":
             for kind in ("weight", "bias"):
                 yield Entry(f"{stack}_norm.{kind}", (f"model.{stack}.layer_norm.{kind}",), 0)
@@ -102,22 +110,8 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         ModelError: another kind of model, or a setting that Regard has no counterpart for.
         ConfigError: a setting has a wrong type, or contradicts another.
     """
-    kind = values.get("model_type")
-    position = {theirs: norm_position for norm_position, (theirs, _) in FAMILIES.items()}.get(str(kind))
-    if position is None:
-        raise ModelError(f"this is a model of type '{kind}'; Regard imports {' and '.join(_types())}.")
-    marian = kind == "marian"
-    values = {**_DEFAULTS, **({"pad_token_id": 58100, "eos_token_id": 0} if marian else {}), **values}
-    values.setdefault("decoder_start_token_id", values["pad_token_id"])
-    expected = {  # old configurations name these
-        "normalize_before": not marian,
-        "add_final_layer_norm": not marian,
-        "normalize_embedding": False,
-        "static_position_embeddings": True,
-    }
-    for name, value in expected.items():
-        if values.get(name, value) != value:
-            raise ModelError(f"{name} is {values[name]} here, which Regard does not read for a {kind} model.")
+    family = family_of(values.get("model_type"))
+    values = family.complete(values)
     for name in ("attention_heads", "ffn_dim"):
         sides = [values[f"{side}_{name}"] for side in ("encoder", "decoder")]
         if sides[0] != sides[1]:
@@ -131,7 +125,9 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         "target_vocab_size": values.get("decoder_vocab_size") or values["vocab_size"],
         "d_ff": values["encoder_ffn_dim"],
         "num_heads": values["encoder_attention_heads"],
-        "norm_position": position,
+        "norm_position": family.norm_position,
+        "position": family.position,
+        "embedding_norm": family.embedding_norm,
         "activation": _ACTIVATIONS[values["activation_function"]],
         "tie": "all" if tied and shared else "decoder" if tied else "none",
         "scale_embeddings": values["scale_embedding"],
@@ -139,29 +135,9 @@ def read_config(values: Mapping[str, Any]) -> ModelConfig:
         "bos_id": values["decoder_start_token_id"],
         "eos_id": values["eos_token_id"],
     }
+    if family.position == "learned":
+        ours["max_positions"] = values["max_position_embeddings"]
     return from_dict(ModelConfig, ours | {name: values[name] for name in _SAME_NAMES}, "config.json")
-
-
-def _types() -> list[str]:
-    return [kind for kind, _ in FAMILIES.values()]
-
-
-# What their configuration classes fill in (transformers 5.23).
-_DEFAULTS: dict[str, Any] = {
-    "vocab_size": 50265,
-    "d_model": 1024,
-    **{f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in (("layers", 12), ("ffn_dim", 4096))},
-    **{f"{side}_attention_heads": 16 for side in ("encoder", "decoder")},
-    "activation_function": "gelu",
-    "tie_word_embeddings": True,
-    "share_encoder_decoder_embeddings": True,
-    "scale_embedding": False,
-    "dropout": 0.1,
-    "attention_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-}
 
 
 def read_weights(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -170,27 +146,52 @@ def read_weights(state: Mapping[str, Tensor], config: ModelConfig) -> tuple[Mode
     Raises:
         ModelError: a weight is missing, or one has no place.
     """
-    place = torch.argsort(sines_first(config.d_model))
+    # With a table of positions the order of the features may stay as it is.
+    place = torch.argsort(sines_first(config.d_model)) if config.position == "sinusoidal" else None
     weights, used = {}, set()
     for entry in weight_table(config):
         used |= set(entry.theirs)
         found = next((state[name] for name in entry.theirs if name in state), None)
         if found is None:
             raise ModelError(f"the weight '{entry.theirs[0]}' is missing.")
-        weights[entry.ours] = _reorder(found, entry.residual_axis, place)
+        weights[entry.ours] = found if place is None else _reorder(found, entry.residual_axis, place)
     bias = state.get("final_logits_bias")
     if bias is not None and bool(bias.any()):
         weights["head.bias"] = bias.flatten()
         config = replace(config, output_bias=True)
     used |= {"final_logits_bias", "lm_head.weight", "model.shared.weight"}
-    for stack in ("encoder", "decoder"):
+    for stack, side in (("encoder", "source"), ("decoder", "target")):
         name = f"model.{stack}.embed_positions.weight"
-        if name in state and not _is_sinusoidal(state[name]):
+        table = state.get(name)
+        if config.position == "learned":
+            weights[f"{side}_embedder.positions.table"] = _positions(table, config).to(weights[_EMBEDDING].dtype)
+        elif table is not None and not _is_sinusoidal(table):
             raise ModelError(f"'{name}' is not the table of sines and cosines that these models have.")
-        used |= {name, f"model.{stack}.embed_tokens.weight"}
+        used |= {name, f"{name}s", f"model.{stack}.embed_tokens.weight"}  # old files name M2M-100's tables so
     if unknown := sorted(set(state) - used):
         raise ModelError(f"the weight '{unknown[0]}' has no place in a model of Regard.")
     return config, weights
+
+
+def _positions(table: Tensor | None, config: ModelConfig) -> Tensor:
+    """The table of positions of a model that has one, or else M2M-100's, which no file holds.
+
+    BART's first two rows are never used, as fairseq counts positions from padding on.
+    """
+    if table is not None:
+        return table[_NOT_POSITIONS:]
+    return m2m100_positions(config.max_positions, config.d_model, config.pad_id + 1)
+
+
+def m2m100_positions(num_positions: int, d_model: int, first: int) -> Tensor:
+    """M2M-100's sines and cosines, ``num_positions``×D in float64, from position ``first`` on.
+
+    They are those of tensor2tensor: all sines before all cosines, and the slowest turns at 10,000⁻¹ exactly.
+    """
+    half = d_model // 2
+    rates = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10_000.0) / (half - 1)))
+    angles = torch.arange(first, first + num_positions, dtype=torch.float64)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos(), angles.new_zeros(num_positions, d_model % 2)], dim=1)
 
 
 def _is_sinusoidal(table: Tensor) -> bool:
@@ -206,12 +207,12 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
     Raises:
         ModelError: no architecture there fits; the message names the setting.
     """
-    kind, architecture = FAMILIES[config.norm_position]
-    name = f"Hugging Face's {kind.capitalize()}"
+    family = PEGASUS if config.norm_position == "pre" else MARIAN
+    name = f"Hugging Face's {family.name}"
     choices: dict[str, Any] = {
         "norm_position": None,
         "activation": ("relu", "gelu", "silu"),
-        "tie": None if kind == "marian" else ("all",),
+        "tie": None if family is MARIAN else ("all",),
         "output_bias": None,
         "scale_embeddings": None,
         "head_dim": (None, config.d_model // config.num_heads),
@@ -225,8 +226,8 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         sizes |= {f"{side}_layers": layers, f"{side}_attention_heads": config.num_heads}
         sizes[f"{side}_ffn_dim"] = config.d_ff
     values = {
-        "architectures": [architecture],
-        "model_type": kind,
+        "architectures": [family.architecture],
+        "model_type": family.kind,
         "is_encoder_decoder": True,
         "vocab_size": config.source_vocab_size,
         "d_model": config.d_model,
@@ -245,7 +246,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
         "decoder_start_token_id": config.bos_id,
         "dtype": "float32",
     }
-    if kind == "marian":
+    if family is MARIAN:
         values |= {
             "decoder_vocab_size": config.target_vocab_size,
             "share_encoder_decoder_embeddings": config.tie == "all",

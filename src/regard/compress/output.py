@@ -25,6 +25,13 @@ def fresh_folder(path: Path) -> Iterator[Path]:
         yield new
 
 
+def copy_rest(model: Path, folder: Path) -> None:
+    """Copy all files of a model but its weights and configuration; the training state in subfolders stays behind."""
+    for path in model.iterdir():
+        if path.is_file() and path.name not in ("config.json", "model.safetensors"):
+            shutil.copyfile(path, folder / path.name)
+
+
 def copy_card(model: Path, folder: Path) -> None:
     """Copy a model's card, where it has one."""
     for name in CARD:

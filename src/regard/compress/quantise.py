@@ -1,9 +1,8 @@
 """A model folder with its weights in fewer bits: int8 and a scale a row, or float16."""
 
-import shutil
 from pathlib import Path
 
-from regard.compress.output import fresh_folder
+from regard.compress.output import copy_rest, fresh_folder
 from regard.model.folder import Storage, load_config, load_weights, model_hash, save_model
 
 
@@ -31,7 +30,5 @@ def compress_model(folder: str | Path, output: str | Path, storage: Storage) -> 
     weights = load_weights(folder / "model.safetensors")
     with fresh_folder(output) as copy:
         save_model(copy, config, weights, storage=storage, task=task, original=model_hash(folder))
-        for path in folder.iterdir():  # the training state in subfolders stays behind
-            if path.is_file() and path.name not in ("config.json", "model.safetensors"):
-                shutil.copyfile(path, copy / path.name)
+        copy_rest(folder, copy)
     return tuple((f / "model.safetensors").stat().st_size for f in (folder, output))  # type: ignore[return-value]

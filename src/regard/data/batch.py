@@ -1,4 +1,4 @@
-"""A padded training batch."""
+"""Padded training batches: of pairs, and of texts of one language."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +42,33 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class TextBatch:
+    """B texts of one language, padded on the right, and the pieces that a model is to find in them."""
+
+    inputs: Tensor
+    """B×T piece ids, as the model sees them."""
+    lengths: Tensor
+    """B lengths."""
+    targets: Tensor
+    """The pieces to predict, in row order: ``num_tokens`` of them."""
+    index: Tensor | None
+    """Where in the flattened B×T each is predicted, or None when it is everywhere."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Pieces to predict; what losses are normalised by."""
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> "TextBatch":
+        """Move to ``device``. The lengths stay: masks are built on the host."""
+        if device.type == "cpu":
+            return self
+        index = None if self.index is None else self.index.to(device, non_blocking=True)
+        inputs, targets = self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True)
+        return TextBatch(inputs, self.lengths, targets, index)
+
+
 def pad(rows: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> Tensor:
     """Stack sequences of different lengths into B×longest, filled up with ``pad_id``."""
     table = np.full((len(rows), max(map(len, rows), default=0)), pad_id, dtype=np.int64)
@@ -72,3 +99,22 @@ def collate(
         return Batch(source, source_lengths, inputs, flat, None)
     index = real.flatten().nonzero()[:, 0]
     return Batch(source, source_lengths, inputs, flat[index], index)
+
+
+def collate_text(
+    rows: Sequence[np.ndarray], positions: Sequence[np.ndarray], targets: Sequence[np.ndarray], *, pad_id: int
+) -> TextBatch:
+    """Make a batch of rows of pieces.
+
+    Args:
+        rows: what the model sees, special pieces included.
+        positions: of each row, where something is predicted.
+        targets: what, as many.
+        pad_id: fills the rows up.
+    """
+    inputs, lengths = pad(rows, pad_id), torch.tensor([len(row) for row in rows])
+    width = inputs.shape[1]
+    index = np.concatenate([row * width + np.asarray(where) for row, where in enumerate(positions)])
+    everywhere = len(index) == inputs.numel()
+    flat = torch.from_numpy(np.concatenate(targets).astype(np.int64))
+    return TextBatch(inputs, lengths, flat, None if everywhere else torch.from_numpy(index.astype(np.int64)))

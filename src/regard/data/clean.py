@@ -63,7 +63,7 @@ class CleanReport:
     kept: int = 0
     """Pairs that passed."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Pairs dropped, by one of :data:`REASONS`."""
+    """Pairs dropped, by one of :data:`REASONS`, or by one that somebody else has."""
 
     @property
     def total(self) -> int:
@@ -73,7 +73,8 @@ class CleanReport:
     def __str__(self) -> str:
         """Return a table with a line for each reason that occurred."""
         rows = [("read", self.total), ("kept", self.kept)]
-        rows += [(f"dropped: {reason}", self.dropped[reason]) for reason in REASONS if self.dropped[reason]]
+        reasons = (*REASONS, *(reason for reason in self.dropped if reason not in REASONS))
+        rows += [(f"dropped: {reason}", self.dropped[reason]) for reason in reasons if self.dropped[reason]]
         width = max(len(name) for name, _ in rows)
         digits = len(f"{self.total:,}")
         return "\n".join(

@@ -56,6 +56,9 @@ class CorpusConfig:
     """The same for the second side."""
     both_directions: bool = False
     """Train each pair in both directions; reading still gives it once, source first."""
+    tag: str = ""
+    """Text in front of every source of this corpus in training, such as ``<BT>`` for what a model has written
+    (Caswell et al. 2019). It becomes ordinary pieces, so that any vocabulary has it."""
     weight: float = 1.0
     """Share seen in an epoch: 2 is twice, 0.25 a random quarter that changes each epoch."""
 

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from regard.base.errors import DataError
 from regard.base.files import new_folder
 from regard.data.corpus import Pair
+from regard.data.ragged import FlatWriter, RaggedArray, RaggedWriter
 from regard.data.tokenizer import Tokenizer
 
 _CHUNK = 10_000
@@ -33,12 +33,10 @@ class PairStore:
         """
         folder = Path(folder)
         try:
-            self.source = _RaggedArray(folder, "source")
-            self.target = _RaggedArray(folder, "target")
+            self.source = RaggedArray(folder, "source")
+            self.target = RaggedArray(folder, "target")
             has_text = (folder / "source_text.values.npy").exists()
-            self.texts = (
-                (_RaggedArray(folder, "source_text"), _RaggedArray(folder, "target_text")) if has_text else None
-            )
+            self.texts = (RaggedArray(folder, "source_text"), RaggedArray(folder, "target_text")) if has_text else None
             # stores of earlier versions have no numbers
             numbers = folder / "numbers.npy"
             self._numbers = np.load(numbers, mmap_mode="r") if numbers.exists() else None
@@ -91,10 +89,10 @@ class PairStore:
         dtype = np.uint16 if largest <= 1 << 16 else np.uint32
         with new_folder(folder) as temporary:
             with ExitStack() as files:
-                numbers = files.enter_context(_FlatWriter(temporary / "numbers.npy", np.int64))
-                sides = [files.enter_context(_RaggedWriter(temporary, name, dtype)) for name in ("source", "target")]
+                numbers = files.enter_context(FlatWriter(temporary / "numbers.npy", np.int64))
+                sides = [files.enter_context(RaggedWriter(temporary, name, dtype)) for name in ("source", "target")]
                 texts = [
-                    files.enter_context(_RaggedWriter(temporary, name, np.uint8))
+                    files.enter_context(RaggedWriter(temporary, name, np.uint8))
                     for name in ("source_text", "target_text")
                     if keep_text
                 ]
@@ -148,81 +146,6 @@ class Part:
     def with_prefix(self, source: np.ndarray) -> np.ndarray:
         """The source pieces behind the prefix."""
         return np.concatenate([np.asarray(self.prefix, dtype=np.int64), source]) if self.prefix else source
-
-
-class _RaggedArray:
-    """Sequences of different lengths in one flat, memory-mapped file."""
-
-    def __init__(self, folder: Path, name: str):
-        self.offsets = np.load(folder / f"{name}.offsets.npy", mmap_mode="r")
-        self.values = np.load(folder / f"{name}.values.npy", mmap_mode="r")
-        if self.offsets[-1] != len(self.values):
-            raise ValueError(f"{name} has {len(self.values)} pieces, not {self.offsets[-1]}")
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
-
-    def lengths(self) -> np.ndarray:
-        return np.asarray(np.diff(self.offsets), dtype=np.int32)
-
-
-class _FlatWriter:
-    """Appends to a one-dimensional ``.npy`` file whose length is not known before the end.
-
-    Written as a file and not through a memory map: on a full disk that would be a bus error.
-    """
-
-    def __init__(self, path: Path, dtype: type):
-        self.dtype, self.count = np.dtype(dtype), 0
-        self.file = open(path, "wb")  # noqa: SIM115 - closed on exit
-        self._write_header()
-
-    def _write_header(self) -> None:
-        # NumPy leaves room in the header for any length, so that it can be written again in place.
-        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.count,)}
-        np.lib.format.write_array_header_1_0(self.file, header)
-
-    def write(self, values: np.ndarray) -> None:
-        self.file.write(np.asarray(values, dtype=self.dtype).tobytes())
-        self.count += len(values)
-
-    def __enter__(self) -> "_FlatWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self.file:
-            if kind is None:
-                self.file.seek(0)
-                self._write_header()
-
-
-class _RaggedWriter:
-    """Appends sequences of different lengths."""
-
-    def __init__(self, folder: Path, name: str, dtype: type):
-        self.offsets_path = folder / f"{name}.offsets.npy"
-        self.values = _FlatWriter(folder / f"{name}.values.npy", dtype)
-        self.lengths = [np.zeros(1, dtype=np.int64)]
-
-    def write(self, rows: list[np.ndarray]) -> None:
-        self.lengths.append(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
-        if rows:
-            self.values.write(np.concatenate(rows))
-
-    def __enter__(self) -> "_RaggedWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.values.__exit__(kind, error, trace)
-        if kind is None:
-            np.save(self.offsets_path, np.cumsum(np.concatenate(self.lengths)))
 
 
 def _chunks(items: Iterable[tuple[int, Pair]], size: int) -> Iterator[list[tuple[int, Pair]]]:

@@ -1,7 +1,7 @@
-"""Foreign vocabularies: SentencePiece models whose pieces are numbered by a list of their own.
+"""Foreign vocabularies: pieces of SentencePiece, or of BPE over bytes, numbered by a list of their own.
 
 Marian, M2M-100 and others cut text with SentencePiece and look the pieces up in a
-vocabulary (``vocab.json``), so that ids are not SentencePiece's. A piece that the list
+vocabulary (``vocab.json``), so that ids are not SentencePiece's; BART cuts bytes. A piece that the list
 lacks is the unknown one; so is a tag, a special piece or anything else that a person types
 in the form of one.
 """
@@ -17,13 +17,16 @@ from regard.base.config import read_json
 from regard.base.device import cpu_count
 from regard.base.errors import ConfigError, ModelError
 from regard.base.files import write_atomic
-from regard.data.tokenizer import PARALLEL_TEXTS, Tokenizer, TokenizerConfig, load_processor, one_line
+from regard.data.byte_level import ByteLevelPieces, is_byte_level, readable
+from regard.data.normalization import one_line
+from regard.data.tokenizer import PARALLEL_TEXTS, Tokenizer, load_processor
+from regard.data.tokenizer_config import TokenizerConfig
 
 FORMAT = "regard-mapped-tokenizer-1"
 
 
 class MappedTokenizer(Tokenizer):
-    """A SentencePiece model with a vocabulary of its own. Immutable; picklable."""
+    """A model that cuts text, with a vocabulary of its own. Immutable; picklable."""
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class MappedTokenizer(Tokenizer):
     ) -> None:
         """
         Args:
-            model: a serialised SentencePiece model, with its own normalisation.
+            model: a serialised SentencePiece model, with its own normalisation, or byte-level pieces.
             vocabulary: the piece of each id.
             tags: name of each tag, such as ``"<2fr>"`` → its piece, such as ``">>fra<<"``.
             unk: the unknown piece.
@@ -50,7 +53,8 @@ class MappedTokenizer(Tokenizer):
         """
         self.config = replace(_FOREIGN, vocab_size=max(8, len(vocabulary)))
         self.tags = tuple(tags)
-        self._processor = load_processor(model)
+        self._byte_level = is_byte_level(model)
+        self._processor: Any = ByteLevelPieces(model) if self._byte_level else load_processor(model)
         self._vocabulary = list(vocabulary)
         ids = {piece: i for i, piece in enumerate(self._vocabulary)}
         if len(ids) != len(self._vocabulary):
@@ -99,7 +103,7 @@ class MappedTokenizer(Tokenizer):
             IndexError: an id is negative or not below ``vocab_size``.
         """
         text, run = "", []
-        for piece in self.pieces(i for i in map(int, ids) if i not in self._silent):
+        for piece in self._pieces(i for i in map(int, ids) if i not in self._silent):
             if piece == self._unk:
                 text, run = f"{text}{self._processor.decode_pieces(run)} ⁇ ", []
             else:
@@ -113,12 +117,27 @@ class MappedTokenizer(Tokenizer):
         Raises:
             IndexError: an id is negative or not below ``vocab_size``.
         """
+        pieces = self._pieces(ids)
+        return list(map(readable, pieces)) if self._byte_level else pieces
+
+    def _pieces(self, ids: Iterable[int]) -> list[str]:
+        """Each as the vocabulary has it."""
         found = []
         for i in ids:
             if not 0 <= i < len(self._vocabulary):
                 raise IndexError(f"there is no piece {i}: the vocabulary has {len(self._vocabulary)}.")
             found.append(self._vocabulary[i])
         return found
+
+    def piece_id(self, piece: str) -> int:
+        """Return the id of ``piece``; that of the unknown piece where there is none, or one without text."""
+        return self._ids.get(piece, self.unk_id)
+
+    def with_pieces(self, model: bytes, pieces: Sequence[str]) -> "MappedTokenizer":
+        """Return the tokenizer with ``pieces`` behind its own, which the SentencePiece ``model`` has been given."""
+        return MappedTokenizer(
+            model, [*self._vocabulary, *pieces], tags=self._tags, unk=self._unk, eos=self._eos, special=self._special
+        )
 
     def save(self, folder: str | Path, name: str = "tokenizer") -> None:
         """Write ``NAME.model`` and ``NAME.json`` into ``folder``.

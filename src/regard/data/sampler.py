@@ -6,19 +6,42 @@ on length and then shuffled; the order of an epoch depends on the seed and the e
 only, so that the state of the sampler is a few numbers.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import hashlib
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any, Protocol
 
 import numpy as np
 
 from regard.base.errors import DataError
-from regard.data.dataset import Part
+
+
+class Drawable(Protocol):
+    """What examples are drawn from, such as :class:`regard.data.dataset.Part`."""
+
+    @property
+    def store(self) -> Sized:
+        """The examples."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Times each is seen in an epoch."""
+        ...
+
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """Source and target length of each."""
+        ...
+
+
+def seed_of(plan: np.ndarray, epoch: int) -> int:
+    """A seed for what is drawn for a batch; it depends on nothing else, so that a resumed run draws alike."""
+    return int.from_bytes(hashlib.blake2b(plan.tobytes(), digest_size=4).digest()) ^ epoch
 
 
 class BatchSampler:
     """An endless stream of batches, each an n×2 array of (part, index in part)."""
 
-    def __init__(self, parts: list[Part], tokens: int, *, seed: int = 0, pool: int = 1 << 20):
+    def __init__(self, parts: Sequence[Drawable], tokens: int, *, seed: int = 0, pool: int = 1 << 20):
         """
         Args:
             parts: what to draw from.

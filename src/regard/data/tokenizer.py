@@ -13,87 +13,26 @@ subword regularisation); Provilkov et al. 2020 (BPE-dropout).
 """
 
 import hashlib
-import io
 import json
-import random
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import sentencepiece
 
 from regard.base.config import from_dict, read_json, to_dict
 from regard.base.device import cpu_count
-from regard.base.errors import ConfigError, DataError, ModelError
+from regard.base.errors import ConfigError, ModelError
 from regard.base.files import write_atomic
-from regard.data.chinese import segment_characters, segment_words, unsegment
+from regard.data.chinese import unsegment
+from regard.data.normalization import normalize, one_line, segment
+from regard.data.subwords import learn
+from regard.data.tokenizer_config import BOS, EOS, PAD, UNK, TokenizerConfig
 
-PAD = 0
-"""Id that fills a batch up to its longest row."""
-UNK = 1
-"""Id of an unknown character; with ``byte_fallback`` encoding never produces it."""
-BOS = 2
-"""Id that starts the decoder."""
-EOS = 3
-"""Id that ends a sentence."""
-
-_SPECIAL_PIECES = ("<pad>", "<unk>", "<s>", "</s>")
-_TAG = re.compile(r"<[\w.:=+/-]+>")
-_BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-
-# The result of training depends on the number of threads (sums of floats are taken in
-# another order), so it is fixed, whatever machine trains.
-_TRAINING_THREADS = 4
-# SentencePiece drops what is longer than its limit in bytes; longer texts are cut instead.
-_TRAINING_CHARACTERS = 2000
 PARALLEL_TEXTS = 512
 """A thread pool costs about 40 microseconds a call: it pays from so many texts on."""
 
 _FORMAT = "regard-tokenizer-1"
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """How text becomes pieces."""
-
-    kind: Literal["unigram", "bpe", "char", "word"] = "unigram"
-    """Model: ``unigram`` samples segmentations best; ``char`` and ``word`` are baselines."""
-    vocab_size: int = 16000
-    """Number of pieces, with specials, tags and the 256 bytes; for ``char`` an upper limit."""
-    byte_fallback: bool = True
-    """Spell characters outside the vocabulary as UTF-8 bytes. Off, they become UNK and are lost."""
-    character_coverage: float = 0.9998
-    """Share of the running text whose characters get a piece of their own. Half of the text of
-    an English-Chinese corpus is Latin letters, so this keeps 99.9% of its Chinese characters
-    (2,100 of 3,100 kinds, measured); the rest, each seen a few times, is spelt in bytes rather
-    than given an embedding that is hardly trained."""
-    joint: bool = True
-    """One tokenizer for both languages; False: the task trains one for each side."""
-    segment: Literal["none", "char", "word"] = "none"
-    """Split Chinese before learning pieces: every character, words (jieba), or not at all."""
-    lowercase: bool = False
-    """Lower-case everything; what was upper-case is not restored."""
-    normalization: Literal["light", "nfkc", "identity"] = "light"
-    """``light``: NFC, full-width letters and digits made ASCII, invisible characters removed;
-    Chinese punctuation stays. ``nfkc``: also folds ，？！ to ASCII, so not for Chinese output.
-    ``identity``: only white space, control characters and U+2581."""
-    split_digits: bool = True
-    """Every digit is a piece, so that numbers can be copied digit by digit."""
-    max_sentences: int = 1_000_000
-    """Texts to learn from; a random sample is drawn where there are more."""
-    seed: int = 0
-    """Seed of that sample."""
-
-    def __post_init__(self) -> None:
-        if self.vocab_size < 8:
-            raise ConfigError(f"vocab_size is {self.vocab_size}; it must be at least 8.")
-        if not 0.9 <= self.character_coverage <= 1:
-            raise ConfigError(f"character_coverage is {self.character_coverage}; it must lie in 0.9 to 1.")
-        if self.max_sentences < 1:
-            raise ConfigError(f"max_sentences is {self.max_sentences}; it must be positive.")
 
 
 class Tokenizer:
@@ -132,37 +71,7 @@ class Tokenizer:
                 texts; the message says which size does.
             DataError: there is no text.
         """
-        _check_tags(tags)
-        model = io.BytesIO()
-        lines = list(_training_lines(texts, config))
-        if not lines:
-            raise DataError("there is no text to learn a vocabulary from.")
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines),
-                model_writer=model,
-                model_type=config.kind,
-                vocab_size=config.vocab_size,
-                character_coverage=config.character_coverage,
-                byte_fallback=config.byte_fallback,
-                split_digits=config.split_digits,
-                control_symbols=list(tags),
-                pad_id=PAD,
-                unk_id=UNK,
-                bos_id=BOS,
-                eos_id=EOS,
-                pad_piece=_SPECIAL_PIECES[PAD],
-                unk_surface="⁇",
-                # Normalisation is done here, in Python, where it can keep Chinese punctuation.
-                normalization_rule_name="identity",
-                remove_extra_whitespaces=False,
-                max_sentence_length=4 * _TRAINING_CHARACTERS + 1024,
-                num_threads=_TRAINING_THREADS,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise _explain_training_error(str(error), config) from error
-        return cls(model.getvalue(), config, tags)
+        return cls(learn(texts, config, tags), config, tags)
 
     @property
     def vocab_size(self) -> int:
@@ -176,7 +85,7 @@ class Tokenizer:
 
     def normalize(self, text: str) -> str:
         """Return ``text`` as the model sees it: one line, single spaces, ``config.normalization``."""
-        text = _normalize(text, self.config)
+        text = normalize(text, self.config)
         return text if self.config.segment == "none" else unsegment(text)
 
     def encode(self, text: str) -> list[int]:
@@ -246,6 +155,14 @@ class Tokenizer:
         """
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
+    def piece_id(self, piece: str) -> int:
+        """Return the id of ``piece``; that of the unknown piece where there is none."""
+        return self._processor.piece_to_id(piece)
+
+    def with_pieces(self, model: bytes, pieces: Sequence[str]) -> "Tokenizer":
+        """Return the tokenizer with ``pieces`` behind its own, which the SentencePiece ``model`` has been given."""
+        return Tokenizer(model, replace(self.config, vocab_size=self.vocab_size + len(pieces)), self.tags)
+
     def tag_id(self, tag: str) -> int:
         """Return the id of ``tag``, such as ``"<2de>"``.
 
@@ -314,47 +231,7 @@ class Tokenizer:
         return cls(model, config, tags)
 
     def _prepare(self, text: str) -> str:
-        return _segment(self.normalize(text), self.config)
-
-
-def _segment(text: str, config: TokenizerConfig) -> str:
-    if config.segment == "char":
-        return segment_characters(text)
-    if config.segment == "word":
-        return segment_words(text)
-    return text
-
-
-def _training_lines(texts: Iterable[str], config: TokenizerConfig) -> Iterator[str]:
-    for text in _reservoir(texts, config.max_sentences, config.seed):
-        text = _normalize(text, config)
-        if config.segment != "none":
-            text = _segment(unsegment(text), config)
-        for start in range(0, len(text), _TRAINING_CHARACTERS):
-            yield text[start : start + _TRAINING_CHARACTERS]
-
-
-def _reservoir(texts: Iterable[str], size: int, seed: int) -> list[str]:
-    """Return at most ``size`` texts, each equally likely (Vitter 1985, algorithm R)."""
-    generator = random.Random(seed)
-    kept: list[str] = []
-    for count, text in enumerate(texts):
-        if count < size:
-            kept.append(text)
-        elif (place := generator.randrange(count + 1)) < size:
-            kept[place] = text
-    return kept
-
-
-# Control characters that are not white space; white space is what str.split() splits at.
-_CONTROL = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
-_SURROGATE = r"\ud800-\udfff"
-# U+2581 is SentencePiece's own sign for a space.
-_UNSAFE = re.compile(f"[{_CONTROL}{_SURROGATE}\u2581]")
-# Soft hyphen, zero-width space, word joiner, byte-order mark. Joiners (U+200C, U+200D) and
-# direction marks stay: emoji and several scripts are written with them.
-_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
-_FULL_WIDTH = re.compile("[０-９Ａ-Ｚａ-ｚ]")
+        return segment(self.normalize(text), self.config)
 
 
 def load_processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
@@ -367,63 +244,3 @@ def load_processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
         return sentencepiece.SentencePieceProcessor(model_proto=model)
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"this is not a SentencePiece model: {error}") from error
-
-
-def one_line(text: str) -> str:
-    """Return ``text`` without what no piece can stand for: line ends, control characters, U+2581."""
-    if _UNSAFE.search(text):
-        text = _UNSAFE.sub(_replace_unsafe, text)
-    return " ".join(text.split())
-
-
-def _replace_unsafe(match: re.Match[str]) -> str:
-    character = match.group()
-    if character == "\u2581":
-        return "_"
-    return "\ufffd" if "\ud800" <= character <= "\udfff" else ""
-
-
-def _normalize(text: str, config: TokenizerConfig) -> str:
-    if config.normalization != "identity":
-        text = _INVISIBLE.sub("", text)
-    text = one_line(text)
-    if config.lowercase:
-        text = text.lower()
-    if config.normalization == "light":
-        text = _FULL_WIDTH.sub(lambda match: chr(ord(match.group()) - 0xFEE0), text)
-        return unicodedata.normalize("NFC", text)
-    if config.normalization == "nfkc":
-        # Some compatibility characters decompose into a space and a mark.
-        return " ".join(unicodedata.normalize("NFKC", text).split())
-    return text
-
-
-def _check_tags(tags: Sequence[str]) -> None:
-    for tag in tags:
-        if not _TAG.fullmatch(tag):
-            raise ConfigError(f"'{tag}' is not a tag; write it like <2de>: no spaces between < and >.")
-        if tag in _SPECIAL_PIECES or _BYTE_PIECE.fullmatch(tag):
-            raise ConfigError(f"the tag {tag} is reserved; choose another name.")
-    if len(set(tags)) != len(tags):
-        raise ConfigError(f"a tag is listed twice: {', '.join(tags)}.")
-
-
-def _explain_training_error(message: str, config: TokenizerConfig) -> ConfigError:
-    """Turn SentencePiece's message into one that says which size fits."""
-    if match := re.search(r"Vocabulary size too high .*<= (\d+)", message):
-        largest = match.group(1)
-        return ConfigError(
-            f"vocab_size {config.vocab_size} is more than these texts can fill: they give {largest} pieces. "
-            f"Set vocab_size to {largest} or less, or give more text."
-        )
-    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        smallest = int(match.group(1))
-        return ConfigError(
-            f"vocab_size {config.vocab_size} is too small: the bytes, tags and single characters of these texts "
-            f"already take {smallest}. Set vocab_size to {smallest + 1} or more, or lower character_coverage."
-        )
-    if "(vocab_size) >= (0)" in message:
-        return ConfigError(
-            f"vocab_size {config.vocab_size} is too small: specials, tags and bytes already take more. Raise it."
-        )
-    return ConfigError(f"SentencePiece cannot learn a vocabulary of {config.vocab_size} pieces: {message}")

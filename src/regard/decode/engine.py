@@ -19,6 +19,7 @@ from regard.decode.choice import Precision
 from regard.decode.lane import Lane
 from regard.decode.pack import pack
 from regard.decode.request import Hypothesis, Request, Result
+from regard.decode.shortlist import Shortlist, with_vocabulary
 from regard.model import Transformer
 from regard.model.adapted import sentences
 
@@ -34,6 +35,7 @@ class TorchEngine:
         precision: Precision = "auto",
         max_tokens: int = 4096,
         never: Iterable[int] = (),
+        shortlist: Shortlist | None = None,
     ):
         """
         Args:
@@ -42,6 +44,7 @@ class TorchEngine:
             precision: fp32, bf16, or auto for what is fastest here.
             max_tokens: source pieces × rows in a running batch; a longer request runs alone.
             never: pieces that are never produced, besides padding, begin and unknown.
+            shortlist: pieces to translate to, for requests that do not say so themselves. It saves no time here.
         """
         models = [model] if isinstance(model, Transformer) else list(model)
         sizes = {m.config.target_vocab_size for m in models}
@@ -54,6 +57,7 @@ class TorchEngine:
         self.models = [pack(m, precision, self.device) for m in models]
         self.config = models[0].config
         self.max_tokens = max_tokens
+        self.shortlist = shortlist
         pieces = {self.config.pad_id, self.config.bos_id, *never}
         self._never = torch.tensor(sorted(pieces), device=self.device)
         self._waiting: deque[tuple[int, Request]] = deque()
@@ -80,6 +84,13 @@ class TorchEngine:
         for name in request.adapters or ():
             if name not in known:
                 raise RegardError(f"the model has no adapter '{name}'.{did_you_mean(name, known)}")
+        wanted = (*(request.vocabulary or ()), *(piece for sequence in request.options.required for piece in sequence))
+        if wanted and not 0 <= min(wanted) <= max(wanted) < self.config.target_vocab_size:
+            raise RegardError(
+                "a required piece, or one of the request's own vocabulary, lies outside the vocabulary of "
+                f"{self.config.target_vocab_size} pieces."
+            )
+        request = with_vocabulary(request, self.shortlist, self.config.eos_id)
         number, self._next = self._next, self._next + 1
         self._waiting.append((number, request))
         return number

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from regard.attention import Mask
 from regard.data.batch import pad
-from regard.decode.constraints import NEVER, forbid, force
+from regard.decode.constraints import NEVER, Candidate, Progress, allot, forbid, force
 from regard.decode.request import Hypothesis, Request, length_penalty
+from regard.decode.sampling import draw
 from regard.model import DecoderState, Transformer
 from regard.model.adapted import sentences
 
@@ -90,7 +91,7 @@ class Lane:
         for number, request in numbered:
             options = request.options
             generator = torch.Generator(self.device).manual_seed(options.seed) if options.sample else None
-            limit = max(options.limit(len(request.source)), len(request.prefix) + 1)
+            limit = max(options.limit(len(request.source)), len(request.prefix) + options.required_pieces + 1)
             self.groups.append(Group(number, request, self.column, limit, generator))
 
     def _reset(self, lengths: Tensor) -> None:
@@ -147,6 +148,7 @@ class Lane:
         """Produce the next piece of every row; returns the sentences that are done, and removes them."""
         self._make_room()
         logits = self._logits()
+        self._restrict(logits)
         # the probabilities of all pieces, before any rule
         log_sum = torch.logsumexp(logits, dim=-1)
         self._apply_rules(logits)
@@ -184,20 +186,31 @@ class Lane:
             return found[0]
         return torch.logsumexp(torch.stack([f.log_softmax(-1) for f in found]), dim=0) - math.log(len(found))
 
+    def _restrict(self, logits: Tensor) -> None:
+        """Leave only the pieces of those requests that have a vocabulary of their own."""
+        for i, group in enumerate(self.groups):
+            if group.request.vocabulary is not None:
+                rows = logits[i * self.width : (i + 1) * self.width]
+                index = torch.tensor(sorted(group.request.vocabulary), device=self.device)
+                rows.copy_(torch.full_like(rows, NEVER).index_copy_(1, index, rows[:, index]))
+
     def _apply_rules(self, logits: Tensor) -> None:
+        never = logits[:, self.never]  # a prefix may have pieces that are never produced, such as tags
         logits[:, self.never] = NEVER
         for i, group in enumerate(self.groups):
             options, prefix = group.request.options, group.request.prefix
             produced = self.column - group.start
             if produced < len(prefix):
-                for row in range(i * self.width, (i + 1) * self.width):
-                    force(logits[row], prefix[produced])
+                rows = slice(i * self.width, (i + 1) * self.width)
+                logits[rows, self.never] = never[rows]
+                for row in logits[rows]:
+                    force(row, prefix[produced])
                 continue
             if produced < options.min_length:
                 logits[i * self.width : (i + 1) * self.width, self.config.eos_id] = NEVER
             if not options.is_plain:
                 for row in range(i * self.width, (i + 1) * self.width):
-                    forbid(logits[row], self.pieces(row), options)
+                    forbid(logits[row], self.pieces(row), options, self.config.eos_id)
 
     def _advance_greedy(self, logits: Tensor, log_sum: Tensor) -> None:
         best, pieces = logits.max(dim=-1)
@@ -207,16 +220,8 @@ class Lane:
     def _advance_samples(self, logits: Tensor, log_sum: Tensor) -> None:
         drawn = []
         for i, group in enumerate(self.groups):
-            options = group.request.options
-            rows = logits[i * self.width : (i + 1) * self.width] / options.temperature
-            if options.top_k:
-                smallest = rows.topk(min(options.top_k, rows.shape[1]), dim=-1).values[:, -1:]
-                rows = rows.masked_fill(rows < smallest, NEVER)
-            if options.top_p < 1:
-                ordered, order = rows.softmax(-1).sort(dim=-1, descending=True)
-                surplus = ordered.cumsum(-1) - ordered >= options.top_p  # keep the piece that crosses the line
-                rows = rows.masked_fill(torch.zeros_like(surplus).scatter(1, order, surplus), NEVER)
-            drawn.append(torch.multinomial(rows.softmax(-1), 1, generator=group.generator)[:, 0])
+            rows = logits[i * self.width : (i + 1) * self.width]
+            drawn.append(draw(rows, group.request.options, group.generator))
         pieces = torch.cat(drawn)
         chosen = logits.gather(1, pieces[:, None])[:, 0]
         self._write(pieces, chosen - log_sum)
@@ -237,6 +242,9 @@ class Lane:
         for i, group in enumerate(self.groups):
             going: list[tuple[int, int, float, float]] = []
             candidates = zip(chosen[i], parents[i], piece_log_probs[i], totals_list[i], strict=True)
+            if group.request.options.required:
+                going = self._advance_required(i, group, logits, log_sum, pieces)
+                candidates = ()
             for rank, (piece, parent, log_prob, total) in enumerate(candidates):
                 row = i * width + parent
                 if piece == eos:
@@ -257,21 +265,47 @@ class Lane:
             if not group.done:
                 self._close_beam(i, group, next_scores[i * width : (i + 1) * width])
 
+    def _advance_required(
+        self, place: int, group: Group, logits: Tensor, log_sum: Tensor, best: Tensor
+    ) -> list[tuple[int, int, float, float]]:
+        """The rows (row, piece, log-probability, score) of a sentence with required sequences that go on."""
+        options, eos, produced = group.request.options, self.config.eos_id, self.column - group.start
+        candidates: list[Candidate] = []
+        rows = [r for r in range(place * self.width, (place + 1) * self.width) if self.scores[r] > NEVER]
+        for row in [] if group.done else rows:
+            before = Progress.of(self.pieces(row), options.required)
+            free = produced >= len(group.request.prefix)
+            pieces: list[int] = [*best[row].tolist(), *(before.wanted() if free else [])]
+            for piece in dict.fromkeys(pieces):
+                log_prob = float(logits[row, piece] - log_sum[row])
+                count = before.count if piece == eos else before.after(piece).count
+                # not what leaves too little room for the rest
+                if log_prob > NEVER and produced + 1 + options.required_pieces - count <= group.limit:
+                    candidates.append(Candidate(row, piece, log_prob, float(self.scores[row]) + log_prob, count))
+        ended, going = allot(candidates, self.width, options.required_pieces, eos)
+        for candidate in ended:
+            self._finish(group, candidate.row, [candidate.log_prob], finished=True)
+        if not going and not group.done:
+            for row in [] if group.finished else rows:  # the rules leave nothing: what there is must do
+                self._finish(group, row, [], finished=False)
+            group.done = True
+        return [(c.row, c.piece, c.log_prob, c.total) for c in going]
+
     def _close_beam(self, place: int, group: Group, scores: list[float]) -> None:
-        """Mark a beam as done when nothing that goes on can rank among its ``width`` finished ones."""
+        """Mark a beam as done when nothing that goes on can rank among its ``beam`` finished ones."""
         options, produced = group.request.options, self.column + 1 - group.start
         if produced >= group.limit:
             for j, total in enumerate(scores):
                 if total > NEVER:
                     self._finish(group, place * self.width + j, [], finished=False, ahead=1)
             group.done = True
-        elif len(group.finished) >= self.width:
+        elif len(group.finished) >= options.beam:
             worst = sorted((h.score for h in group.finished), reverse=True)[options.num_hypotheses - 1]
             # scores only fall, so the best that can come is the present one at the longest length
             best = max(scores) / length_penalty(
                 group.limit if options.length_penalty > 0 else produced, options.length_penalty
             )
-            group.done = best <= worst or len(group.finished) >= 2 * self.width
+            group.done = best <= worst or len(group.finished) >= 2 * options.beam
 
     def _close_rows(self, pieces: list[int]) -> None:
         """Finish rows that stand alone: those at the end of the sentence or at the limit."""

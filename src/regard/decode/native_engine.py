@@ -15,6 +15,7 @@ from regard.base.device import cpu_count
 from regard.base.errors import RegardError
 from regard.decode.native_weights import Arrangement, shape_of
 from regard.decode.request import Hypothesis, Request, Result
+from regard.decode.shortlist import FILE, Shortlist
 from regard.model.choices import USUAL_ATTENTION
 from regard.model.config import ModelConfig
 from regard.model.reading import load_config, read_weights
@@ -58,6 +59,8 @@ def why_not(config: ModelConfig | None = None) -> str | None:
     for name, known in _SUPPORTED.items():
         if getattr(config, name) not in known:
             return f"it has no {name} '{getattr(config, name)}'"
+    if config.embedding_norm and config.norm_position == "pre":
+        return "it normalises embeddings in post-norm models only"
     return None if config.attention == USUAL_ATTENTION else "it has no attention but softmax over scaled dot products"
 
 
@@ -70,22 +73,40 @@ def default_threads() -> int:
 class NativeEngine:
     """Search over one model, with the interface of :class:`regard.decode.TorchEngine`."""
 
-    def __init__(self, model: Any, config: ModelConfig, threads: int, max_tokens: int, never: Sequence[int]):
-        """Made by :meth:`from_folder` and :meth:`from_weights`; ``model`` is the extension's."""
+    def __init__(
+        self, model: Any, shortlist: Any, config: ModelConfig, threads: int, max_tokens: int, never: Sequence[int]
+    ):
+        """Made by :meth:`from_folder` and :meth:`from_weights`; ``model`` and ``shortlist`` are the extension's."""
         self.config, self.threads, self.max_tokens = config, threads, max_tokens
-        self._model, self._never = model, tuple(never)
+        self._model, self._shortlist, self._never = model, shortlist, tuple(never)
         with _explained():
-            self._engine = _native.Engine(model, threads, max_tokens, list(never))
+            self._engine = _native.Engine(model, shortlist, threads, max_tokens, list(never))
 
     @classmethod
-    def from_folder(cls, folder: str | Path, *, precision: NativePrecision = "int8", **settings: Any) -> "NativeEngine":
+    def from_folder(
+        cls,
+        folder: str | Path,
+        *,
+        precision: NativePrecision = "int8",
+        use_shortlist: bool = True,
+        **settings: Any,
+    ) -> "NativeEngine":
         """An engine on the model in ``folder``; ``settings`` as in :meth:`from_weights`.
+
+        Args:
+            folder: the model.
+            precision: int8 or fp32.
+            use_shortlist: whether the folder's shortlist counts, where it has one.
+            settings: the others.
 
         Raises:
             ModelError: the folder is missing or damaged, or its weights are not those of its configuration.
         """
         config, _ = load_config(folder)
         weights = read_weights(Path(folder) / "model.safetensors")
+        path = Path(folder) / FILE
+        if use_shortlist and path.exists():
+            settings["shortlist"] = Shortlist.load(path, config.source_vocab_size, config.target_vocab_size)
         return cls.from_weights(config, weights, precision=precision, where=str(folder), **settings)
 
     @classmethod
@@ -98,6 +119,7 @@ class NativeEngine:
         threads: int | None = None,
         max_tokens: int = 4096,
         never: Iterable[int] = (),
+        shortlist: Shortlist | None = None,
         where: str = "the model",
     ) -> "NativeEngine":
         """An engine on weights by the names of :class:`regard.model.Transformer`.
@@ -109,6 +131,7 @@ class NativeEngine:
             threads: that decode together; :func:`default_threads` by default.
             max_tokens: source pieces × rows in the running batch; a longer request runs alone.
             never: pieces that are never produced, besides padding and begin.
+            shortlist: pieces to translate to, for requests that do not say so themselves.
             where: what error messages call the model.
 
         Raises:
@@ -119,12 +142,15 @@ class NativeEngine:
         arranged = Arrangement(config, weights, where).run()
         with _explained():
             model = _native.Model(shape_of(config, precision == "int8"), arranged)
+            lists = shortlist and _native.Shortlist(
+                shortlist.tables.tolist(), shortlist.offsets, shortlist.pieces, shortlist.sources, shortlist.targets
+            )
         pieces = sorted({config.pad_id, config.bos_id, *never})
-        return cls(model, config, threads or default_threads(), max_tokens, pieces)
+        return cls(model, lists, config, threads or default_threads(), max_tokens, pieces)
 
     def twin(self) -> "NativeEngine":
         """Another engine over the same weights, with requests and threads of its own."""
-        return NativeEngine(self._model, self.config, self.threads, self.max_tokens, self._never)
+        return NativeEngine(self._model, self._shortlist, self.config, self.threads, self.max_tokens, self._never)
 
     def add(self, request: Request) -> int:
         """Queue a request and return its number.
@@ -151,7 +177,8 @@ class NativeEngine:
         Args:
             partial: also return the best hypothesis so far of what still runs.
         """
-        found = self._engine.step(partial)
+        with _explained():
+            found = self._engine.step(partial)
         return [Result(number, [_hypothesis(h) for h in hypotheses], done) for number, hypotheses, done in found]
 
     def translate(self, requests: Sequence[Request]) -> list[list[Hypothesis]]:
@@ -186,3 +213,7 @@ def _explained() -> Iterator[None]:
         raise
     except ValueError as error:
         raise RegardError(str(error)) from error
+    except MemoryError as error:
+        raise RegardError(
+            "there is not enough memory for this. Ask for less at once: fewer or shorter texts, or fewer hypotheses."
+        ) from error

@@ -5,7 +5,8 @@ projections that make it, and columns of zeros in the one that reads it, so that
 itself need not know. int8 stays int8, with its scales.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -105,10 +106,14 @@ class Arrangement:
     def _norms(self, stack: str, layers: int, sublayers: tuple[str, ...]) -> None:
         """Number the norms by where they are entered: post-norm models enter the first sublayer by none."""
         names = [f"{stack}.{i}.{sublayer}_sublayer.norm" for i in range(layers) for sublayer in sublayers]
+        numbered: Iterable[tuple[int, str]]
         if self.config.norm_position == "pre":
             numbered = enumerate([*names, f"{stack}_norm"])
         else:
             numbered = enumerate(names, start=1)
+        if self.config.embedding_norm:  # which is what enters the first sublayer
+            side = "source" if stack == "encoder" else "target"
+            numbered = chain([(0, f"{side}_embedder.norm")], numbered)
         for number, name in numbered:
             self.found[f"{stack}.norm.{number}.gain"] = self._take(name + ".weight", (self.config.d_model,))
             if self.config.norm == "layernorm":

@@ -76,6 +76,6 @@ def pack(model: Transformer, precision: Precision, device: torch.device) -> Tran
                 layer.self_attention.joint = _joint(layer.self_attention)
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Linear):
+                if type(child) is nn.Linear:  # and not one that computes in another way
                     setattr(parent, name, PackedLinear(child.weight, child.bias))
     return model

@@ -38,6 +38,9 @@ class Options:
     """No sequence of this many pieces occurs twice; 0 for no such rule."""
     banned: tuple[tuple[int, ...], ...] = ()
     """Sequences of pieces that must not occur."""
+    required: tuple[tuple[int, ...], ...] = ()
+    """Sequences of pieces that must occur, in any order; a sequence that is here twice must occur twice. The search
+    keeps a hypothesis for each number of their pieces (:meth:`rows`), so it costs as a beam that wide."""
     alignment: bool = False
     """Whether to return the cross-attention of each hypothesis."""
 
@@ -56,18 +59,31 @@ class Options:
             raise ConfigError(f"min_length {self.min_length} and max_length {self.max_length} do not fit together.")
         if self.no_repeat_ngram < 0 or self.coverage_penalty < 0:
             raise ConfigError("no_repeat_ngram and coverage_penalty cannot be negative.")
-        if any(not sequence for sequence in self.banned):
-            raise ConfigError("a banned sequence is empty.")
+        if any(not sequence for sequence in (*self.banned, *self.required)):
+            raise ConfigError("a banned or required sequence is empty.")
+        if self.sample and self.required:
+            raise ConfigError("what is drawn at random cannot be required to have a sequence: set sample to false.")
+        for ban in self.banned:
+            for sequence in self.required:
+                if any(sequence[i : i + len(ban)] == ban for i in range(len(sequence))):
+                    raise ConfigError(f"the sequence {sequence} is required, but {ban} is banned.")
 
     @property
     def rows(self) -> int:
         """Decoder rows that a request takes."""
-        return self.num_hypotheses if self.sample else self.beam
+        if self.sample:
+            return self.num_hypotheses
+        return max(self.beam, self.required_pieces + 1) if self.required else self.beam
+
+    @property
+    def required_pieces(self) -> int:
+        """Pieces of all required sequences."""
+        return sum(map(len, self.required))
 
     @property
     def is_plain(self) -> bool:
         """Whether what was produced so far restricts no next piece."""
-        return not (self.no_repeat_ngram or self.banned)
+        return not (self.no_repeat_ngram or self.banned or self.required)
 
     def limit(self, source_length: int) -> int:
         """Most pieces for a source of ``source_length`` pieces."""
@@ -86,6 +102,14 @@ class Request:
     """Pieces that the translation must begin with."""
     adapters: Mapping[str, float] | None = None
     """Share of each adapter of the model; None for those that the model has switched on."""
+    vocabulary: tuple[int, ...] | None = None
+    """The only pieces that there are for this translation, beside the end of the sentence, ``prefix`` and what the
+    options require; probabilities are among these. None for what the engine's shortlist gives for the source, and for
+    all pieces where it has none."""
+
+    def __post_init__(self) -> None:
+        if self.vocabulary is not None and not self.vocabulary:
+            raise ConfigError("the vocabulary of a request is empty; None stands for all pieces.")
 
 
 @dataclass(frozen=True)

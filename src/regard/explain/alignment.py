@@ -20,7 +20,7 @@ import numpy as np
 from regard.base.errors import ConfigError
 from regard.explain.svg import escape, shorten, tag, text_width
 from regard.tasks.alignment import Word, word_attention, words_of
-from regard.tasks.translation import Sentence, Translation
+from regard.tasks.translated import Sentence, Translation
 
 LANGUAGES = {
     **{"en": "English", "de": "German", "fr": "French", "zh": "Chinese", "es": "Spanish", "it": "Italian"},

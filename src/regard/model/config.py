@@ -10,7 +10,7 @@ from regard.model.choices import USUAL_ATTENTION, AttentionConfig, PositionConfi
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """An encoder-decoder Transformer (Vaswani et al. 2017) and the choices made since."""
+    """A Transformer (Vaswani et al. 2017) and the choices made since: encoder and decoder, or one of them alone."""
 
     source_vocab_size: int
     """Number of source pieces."""
@@ -27,9 +27,10 @@ class ModelConfig:
     value_dim: int | None = None
     """V, width of a head's values; default K."""
     encoder_layers: int = 6
-    """N of the encoder."""
+    """N of the encoder; 0 where there is none, as in a causal language model."""
     decoder_layers: int = 6
-    """N of the decoder; a shallow decoder behind a deep encoder translates faster (Kasai et al. 2021)."""
+    """N of the decoder; a shallow decoder behind a deep encoder translates faster (Kasai et al. 2021). 0 where there
+    is none, as in a masked language model."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019)."""
     norm_position: Literal["pre", "post"] = "pre"
@@ -50,6 +51,8 @@ class ModelConfig:
     """Whether the vocabulary head has a bias, one number a target piece, as in Marian."""
     scale_embeddings: bool = True
     """Multiply embeddings by √D (section 3.4 of the paper)."""
+    embedding_norm: bool = False
+    """Normalise the sum of embedding and position, as in BART (Lewis et al. 2020)."""
     dropout: float = 0.1
     """Rate on embeddings and on the output of each sublayer."""
     attention_dropout: float = 0.0
@@ -58,6 +61,8 @@ class ModelConfig:
     """Rate inside the feed-forward layers."""
     embedding_noise: float = 0.0
     """α of the noise on embeddings in training (NEFTune, Jain et al. 2024), such as 5."""
+    layer_drop: float = 0.0
+    """Rate at which training leaves out whole layers (LayerDrop, Fan et al. 2020): some can be removed afterwards."""
     pad_id: int = 0
     """Padding; never attended to, never counted in a loss."""
     bos_id: int = 2
@@ -76,11 +81,14 @@ class ModelConfig:
             if get_origin(hint) is Literal and value not in get_args(hint):
                 raise ConfigError(f"{name}: {value!r} is not a choice.{did_you_mean(str(value), get_args(hint))}")
         sizes = ("source_vocab_size", "target_vocab_size", "d_model", "d_ff", "num_heads", "head_dim", "value_dim")
-        for name in (*sizes, "encoder_layers", "decoder_layers", "max_positions"):
+        for name in (*sizes, "max_positions"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}.")
-        for name in ("dropout", "attention_dropout", "activation_dropout"):
+        layers = self.encoder_layers, self.decoder_layers
+        if min(layers) < 0 or not any(layers):
+            raise ConfigError(f"encoder_layers and decoder_layers are {layers}; one of them may be 0, no less.")
+        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} lies in [0, 1), got {getattr(self, name)}.")
         if not 0.0 <= self.embedding_noise < math.inf:

@@ -9,17 +9,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from regard.base.config import read_json, to_dict
-from regard.base.errors import ModelError, did_you_mean
+from regard.base.errors import ConfigError, ModelError, did_you_mean
 from regard.base.files import write_atomic
 from regard.model.config import ModelConfig
+from regard.model.decoder_only import DecoderOnly
+from regard.model.encoder_only import EncoderOnly
 from regard.model.reading import FORMAT, load_config
 from regard.model.transformer import Transformer
 
@@ -27,6 +29,7 @@ Storage = Literal["float32", "float16", "bfloat16", "int8"]
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _SCALE = ".scale"
 _ORIGINAL = "original_sha256"
+Family = TypeVar("Family", Transformer, EncoderOnly, DecoderOnly)
 
 
 def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,6 +86,20 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         elif of is None or of.dtype != torch.int8:  # else the scales of an int8 weight
             weights[name] = weight.float()
     return weights
+
+
+def storage_of(path: Path) -> Storage:
+    """The storage that weights were written in; float32 where the file does not say.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            storage = (file.metadata() or {}).get("storage", "float32")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.") from error
+    return storage if storage in get_args(Storage) else "float32"
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -143,23 +160,31 @@ def save_model(
 
 
 def load_model(folder: str | Path) -> tuple[Transformer, dict[str, Any]]:
-    """Read a model in float32 and evaluation mode, with its task section.
+    """Read an encoder-decoder in float32 and evaluation mode, with its task section; errors as :func:`load_family`."""
+    return load_family(folder, Transformer)
+
+
+def load_family(folder: str | Path, family: type[Family]) -> tuple[Family, dict[str, Any]]:
+    """Read a model of one family in float32 and evaluation mode, with its task section.
 
     Raises:
         ModelError: something is missing, damaged or of another shape.
-        ConfigError: a setting is unknown, missing or of the wrong type.
+        ConfigError: a setting is unknown, missing or of the wrong type, or the model is of another family.
     """
     folder = Path(folder)
     config, task = load_config(folder)
-    with torch.device("meta"):
-        model = Transformer(config)
+    try:
+        with torch.device("meta"):
+            model = family(config)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}") from error
     model.to_empty(device="cpu")
     model.tie_weights()  # to_empty parts them
     assign_weights(model, load_weights(folder / "model.safetensors"), str(folder))
     return model.eval(), task
 
 
-def check_weights(model: Transformer, weights: dict[str, Tensor], where: str) -> None:
+def check_weights(model: nn.Module, weights: dict[str, Tensor], where: str) -> None:
     """See that ``weights`` have the names and shapes of the model's.
 
     Raises:
@@ -179,7 +204,7 @@ def check_weights(model: Transformer, weights: dict[str, Tensor], where: str) ->
 
 
 @torch.no_grad()
-def assign_weights(model: Transformer, weights: dict[str, Tensor], where: str) -> None:
+def assign_weights(model: nn.Module, weights: dict[str, Tensor], where: str) -> None:
     """Copy ``weights`` into ``model``, name by name; errors as in :func:`check_weights`."""
     check_weights(model, weights, where)
     for name, parameter in model.named_parameters():

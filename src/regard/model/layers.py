@@ -1,7 +1,9 @@
 """The blocks of a Transformer: feed-forward, normalisation, encoder and decoder layer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,12 +29,58 @@ from regard.attention import (
     softmax,
     sparsemax,
 )
+from regard.attention.dropout import chance
 from regard.attention.relative import ScoreTerm
 from regard.attention.similarity import Similarity
 from regard.model.config import ModelConfig
 from regard.model.norm import LayerNorm
 
+T = TypeVar("T")
 _ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+
+
+def initialise(model: nn.Module, d_model: int) -> None:
+    """Glorot-uniform matrices (Glorot and Bengio 2010), embeddings of standard deviation D^-½ with 0 for padding."""
+    for name, parameter in model.named_parameters():
+        if ".scoring." in name:
+            continue  # what scores are made of knows how to begin
+        if parameter.dim() < 2:
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        elif "embedder" in name or name.startswith("head"):
+            nn.init.normal_(parameter, std=d_model**-0.5)
+        else:
+            # query, key and value count as parts of one D×3D matrix
+            joint = name.split(".")[-2] in ("query", "key", "value")
+            nn.init.xavier_uniform_(parameter, gain=2**-0.5 if joint else 1.0)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            with torch.no_grad():
+                module.weight[module.padding_idx].zero_()
+
+
+def within_window(mask: Mask, config: ModelConfig) -> Mask:
+    """``mask``, within the window that self-attention has, if it has one: to both sides, unless the mask is causal."""
+    window = config.attention.window
+    return mask if window is None else mask & Mask.window(window, 0 if mask.reach[1] == 0 else window)
+
+
+def kept(layers: Iterable[T], model: "Layered") -> list[T]:
+    """The layers that a pass goes through: in training some may be left out (LayerDrop, Fan et al. 2020)."""
+    rate = model.config.layer_drop if model.training else 0.0
+    return [layer for layer in layers if not (rate and chance(rate))]
+
+
+class Layered(Protocol):
+    """A model of layers."""
+
+    config: ModelConfig
+    training: bool
+
+
+def mean_span(model: nn.Module) -> Tensor:
+    """How many pieces a head of self-attention sees, on average over all that learn it (a section ``max_span``)."""
+    return torch.stack([module.loss() for module in model.modules() if isinstance(module, AdaptiveSpan)]).mean()
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
@@ -106,6 +154,23 @@ def make_attention(
     )
 
 
+def make_caches(config: ModelConfig, rows: int, capacity: int, *, like: Tensor) -> list[KeyValueCache]:
+    """An empty cache for each decoder layer, of the type and on the device of ``like``."""
+    return [
+        KeyValueCache.empty(
+            rows,
+            config.num_kv_heads,
+            capacity,
+            config.key_width,
+            config.value_width,
+            dtype=like.dtype,
+            device=like.device,
+            window=config.attention.window,
+        )
+        for _ in range(config.decoder_layers)
+    ]
+
+
 class FeedForward(nn.Module):
     """Two linear layers around a non-linearity (Vaswani et al. 2017, section 3.3), or SwiGLU (Shazeer 2020)."""
 
@@ -150,7 +215,7 @@ class Sublayer(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward."""
+    """Self-attention and feed-forward: a layer of an encoder, or, under a causal mask, of a decoder without one."""
 
     def __init__(self, config: ModelConfig, position: RotaryPositions | ScoreTerm | None):
         super().__init__()
@@ -159,10 +224,12 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config)
         self.feed_forward_sublayer = Sublayer(config)
 
-    def forward(self, x: Tensor, mask: Mask | None) -> Tensor:
-        """B×S×D to B×S×D."""
+    def forward(
+        self, x: Tensor, mask: Mask | None, *, positions: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """B×S×D to B×S×D; with positions and a cache where it is the layer of a causal model, step by step."""
         around = self.self_attention_sublayer
-        x = around.leave(x, self.self_attention(around.enter(x), mask=mask))
+        x = around.leave(x, self.self_attention(around.enter(x), mask=mask, positions=positions, cache=cache))
         around = self.feed_forward_sublayer
         return around.leave(x, self.feed_forward(around.enter(x)))
 

@@ -6,6 +6,7 @@ the chunk is still in the cache. Label smoothing (Szegedy et al. 2016) needs no 
 over the logits of its own: its gradient is a rank-one correction.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -74,35 +75,72 @@ def _logits_gradient(
     return probabilities, (log_sum - (1 - smoothing) * gold).sum()
 
 
+def wide_type(hidden: Tensor) -> torch.dtype:
+    """What losses on ``hidden`` are summed in: float64 for float64, else float32."""
+    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def over_chunks(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rows: int,
+    judge: Callable[[Tensor, slice], tuple[Tensor, Tensor | float]],
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """A loss on logits that exist ``rows`` rows at a time, and its gradients.
+
+    Args:
+        hidden: tokens×D.
+        weight: W×D output projection.
+        bias: W, added to the logits.
+        rows: of a chunk.
+        judge: takes the logits of a slice of the rows, which it may overwrite; gives the gradient with respect to
+            them, and their loss.
+        wanted: whether the gradients of ``hidden``, ``weight`` and ``bias`` are.
+
+    Returns:
+        The sum of the losses and the three gradients, None where not wanted; those of ``weight`` and ``bias`` are
+        float32 or float64.
+    """
+    wide = wide_type(hidden)
+    total = torch.zeros((), dtype=wide, device=hidden.device)
+    hidden_grad = torch.empty_like(hidden) if wanted[0] else None
+    weight_grad: Tensor | None = None
+    bias_grad = torch.zeros(len(weight), dtype=wide, device=weight.device) if wanted[2] else None
+    for start in range(0, len(hidden), rows):
+        chunk = slice(start, start + rows)
+        h = hidden[chunk]
+        logits = torch.mm(h, weight.t()) if bias is None else torch.addmm(bias, h, weight.t())
+        gradient, loss = judge(logits, chunk)
+        total += loss
+        if not any(wanted):
+            continue
+        if hidden_grad is not None:
+            torch.mm(gradient, weight, out=hidden_grad[chunk])
+        if wanted[1]:
+            product = torch.mm(gradient.t(), h)
+            weight_grad = product.to(wide) if weight_grad is None else weight_grad.add_(product)
+        if bias_grad is not None:
+            bias_grad += gradient.sum(0, dtype=wide)
+    if wanted[1] and weight_grad is None:  # no tokens
+        weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device)
+    return total, hidden_grad, weight_grad, bias_grad
+
+
 class _FusedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, bias: Tensor | None
     ) -> Tensor:
-        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        vocab = len(weight)
-        total = torch.zeros((), dtype=wide, device=hidden.device)
-        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        hidden_grad = torch.empty_like(hidden) if wants_hidden else None
-        weight_grad: Tensor | None = None
-        bias_grad = torch.zeros(vocab, dtype=wide, device=weight.device) if ctx.needs_input_grad[4] else None
+        wide, vocab = wide_type(hidden), len(weight)
+
+        def judge(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor | float]:
+            return _logits_gradient(logits, targets[rows], smoothing, wide)
+
+        wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[4])
         rows = max(256, CHUNK_ELEMENTS // vocab)
-        for start in range(0, len(hidden), rows):
-            h, y = hidden[start : start + rows], targets[start : start + rows]
-            logits = torch.mm(h, weight.t()) if bias is None else torch.addmm(bias, h, weight.t())
-            gradient, loss = _logits_gradient(logits, y, smoothing, wide)
-            total += loss
-            if hidden_grad is None and not wants_weight and bias_grad is None:
-                continue
-            if hidden_grad is not None:
-                torch.mm(gradient, weight, out=hidden_grad[start : start + rows])
-            if wants_weight:
-                product = torch.mm(gradient.t(), h)
-                weight_grad = product.to(wide) if weight_grad is None else weight_grad.add_(product)
-            if bias_grad is not None:
-                bias_grad += gradient.sum(0, dtype=wide)
-        if wants_weight and weight_grad is None:  # no tokens
-            weight_grad = torch.zeros(weight.shape, dtype=wide, device=weight.device)
+        total, hidden_grad, weight_grad, bias_grad = over_chunks(hidden, weight, bias, rows, judge, wanted)
         if smoothing:
             hidden_sum, weight_mean = hidden.to(wide).sum(0), weight.to(wide).mean(0)
             total -= smoothing * (hidden_sum @ weight_mean)

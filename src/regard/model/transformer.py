@@ -1,12 +1,13 @@
 """The encoder-decoder Transformer (Vaswani et al. 2017): embedder → stack → head."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from regard.attention import (
-    AdaptiveSpan,
     Dropout,
     KeyValueCache,
     LearnedPositions,
@@ -14,11 +15,21 @@ from regard.attention import (
     SinusoidalPositions,
 )
 from regard.attention.dropout import UniformNoise
+from regard.base.errors import ConfigError
 from regard.data.batch import Batch
 from regard.model.adapted import Switch
 from regard.model.config import ModelConfig
-from regard.model.layers import DecoderLayer, EncoderLayer, make_norm, make_positions
-from regard.model.loss import cross_entropy
+from regard.model.head import vocabulary_loss
+from regard.model.layers import (
+    DecoderLayer,
+    EncoderLayer,
+    initialise,
+    kept,
+    make_caches,
+    make_norm,
+    make_positions,
+    within_window,
+)
 
 
 class Embedder(nn.Module):
@@ -33,23 +44,36 @@ class Embedder(nn.Module):
             self.positions = SinusoidalPositions(config.d_model)
         elif config.positions.kind == "learned":
             self.positions = LearnedPositions(config.d_model, config.max_positions)
+        self.norm = make_norm(config) if config.embedding_norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
         self.noise = UniformNoise(config.embedding_noise)
 
-    def forward(self, ids: Tensor, positions: Tensor | int = 0) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor | int = 0, shift: Tensor | None = None) -> Tensor:
         """B×T ids to B×T×D.
 
         Args:
             positions: absolute position of the first column, or B×T positions.
+            shift: B×T×D, added.
         """
         x = self.tokens(ids)
         if self.positions is None:
-            return self.dropout(self.noise(x * self.scale))
-        if isinstance(positions, int):
-            table = self.positions.slice(positions + ids.shape[1], positions)
+            x = x * self.scale
         else:
-            table = self.positions(positions)
-        return self.dropout(self.noise(torch.add(table, x, alpha=self.scale)))
+            if isinstance(positions, int):
+                table = self.positions.slice(positions + ids.shape[1], positions)
+            else:
+                table = self.positions(positions)
+            x = torch.add(table, x, alpha=self.scale)
+        return self.dropout(self.norm(self.noise(x if shift is None else x + shift)))
+
+
+class Shifts(NamedTuple):
+    """What to add to the embeddings of a batch."""
+
+    source: Tensor
+    """B×S×D."""
+    target: Tensor
+    """B×T×D."""
 
 
 class DecoderState:
@@ -71,6 +95,10 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        if not config.encoder_layers or not config.decoder_layers:
+            raise ConfigError(
+                "a model that translates has an encoder and a decoder; set encoder_layers and decoder_layers."
+            )
         self.config = config
         self.source_embedder = Embedder(config.source_vocab_size, config)
         self.target_embedder = Embedder(config.target_vocab_size, config)
@@ -96,46 +124,27 @@ class Transformer(nn.Module):
             self.source_embedder.tokens.weight = self.target_embedder.tokens.weight
 
     def _initialise(self) -> None:
-        """Glorot-uniform matrices (Glorot and Bengio 2010), embeddings of standard deviation D^-½."""
-        for name, parameter in self.named_parameters():
-            if ".scoring." in name:
-                continue  # what scores are made of knows how to begin
-            if parameter.dim() < 2:
-                if name.endswith("bias"):
-                    nn.init.zeros_(parameter)
-            elif "embedder" in name or name.startswith("head"):
-                nn.init.normal_(parameter, std=self.config.d_model**-0.5)
-            else:
-                # query, key and value count as parts of one D×3D matrix
-                joint = name.split(".")[-2] in ("query", "key", "value")
-                nn.init.xavier_uniform_(parameter, gain=2**-0.5 if joint else 1.0)
-        for embedder in (self.source_embedder, self.target_embedder):
-            with torch.no_grad():
-                embedder.tokens.weight[self.config.pad_id].zero_()
+        initialise(self, self.config.d_model)
 
-    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Mask]:
-        """Source ids B×S with their B lengths to the memory B×S×D and its mask."""
+    def encode(self, source: Tensor, lengths: Tensor, shift: Tensor | None = None) -> tuple[Tensor, Mask]:
+        """Source ids B×S with their B lengths to the memory B×S×D and its mask; ``shift`` moves the embeddings."""
         mask = Mask.padding(lengths)
-        x, seen = self.source_embedder(source), self._within_window(mask)
+        x, seen = self.source_embedder(source, shift=shift), within_window(mask, self.config)
         if self.prompt is not None:
             x, seen = self.prompt(x, seen)
-        for layer in self.encoder:
+        for layer in kept(self.encoder, self):
             x = layer(x, seen)
         return self.encoder_norm(x[:, -source.shape[1] :]), mask
-
-    def _within_window(self, mask: Mask) -> Mask:
-        """``mask``, within the window that self-attention has, if it has one."""
-        window = self.config.attention.window
-        return mask if window is None else mask & Mask.window(window, window)
 
     def project_memory(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of the memory for each decoder layer, computed once a sentence."""
         return [layer.cross_attention.project_memory(memory) for layer in self.decoder]  # type: ignore[union-attr]
 
-    def decode_full(self, inputs: Tensor, memory: Tensor, memory_mask: Mask) -> Tensor:
-        """Decoder inputs B×T (shifted right) against the memory: hidden states B×T×D."""
-        x, causal = self.target_embedder(inputs), self._within_window(Mask.causal())
-        for layer, projected in zip(self.decoder, self.project_memory(memory), strict=True):
+    def decode_full(self, inputs: Tensor, memory: Tensor, memory_mask: Mask, shift: Tensor | None = None) -> Tensor:
+        """Decoder inputs B×T (shifted right) against the memory: states B×T×D; ``shift`` moves the embeddings."""
+        x, causal = self.target_embedder(inputs, shift=shift), within_window(Mask.causal(), self.config)
+        for layer in kept(self.decoder, self):
+            projected = layer.cross_attention.project_memory(memory)  # type: ignore[union-attr, operator]
             x = layer(x, causal, projected, memory_mask)
         return self.decoder_norm(x)
 
@@ -147,20 +156,7 @@ class Transformer(nn.Module):
         """
         if not len(memory) or rows % len(memory):
             raise ValueError(f"{rows} rows cannot share a memory of {len(memory)} rows evenly")
-        config = self.config
-        caches = [
-            KeyValueCache.empty(
-                rows,
-                config.num_kv_heads,
-                capacity,
-                config.key_width,
-                config.value_width,
-                dtype=memory.dtype,
-                device=memory.device,
-                window=config.attention.window,
-            )
-            for _ in self.decoder
-        ]
+        caches = make_caches(self.config, rows, capacity, like=memory)
         return DecoderState(self.project_memory(memory), memory_mask, caches)
 
     def decode_step(
@@ -189,25 +185,33 @@ class Transformer(nn.Module):
             rotations = (
                 start if isinstance(start, Tensor) else start + torch.arange(inputs.shape[1], device=inputs.device)
             )
-        mask = self._within_window(Mask.causal() if mask is None else mask)
+        mask = within_window(Mask.causal() if mask is None else mask, self.config)
         for layer, cache, memory in zip(self.decoder, state.caches, state.memories, strict=True):
             x = layer(x, mask, memory, state.memory_mask, positions=rotations, cache=cache, first=first)
         return self.decoder_norm(x)
 
-    def forward(self, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-        """The cross-entropy of a batch in nats, summed over its ``batch.num_tokens`` target pieces."""
-        memory, mask = self.encode(batch.source, batch.source_lengths)
-        hidden = self.decode_full(batch.target_inputs, memory, mask)
-        hidden = hidden.flatten(0, 1)
-        if batch.target_index is not None:  # drop padding before the largest matrix product
-            hidden = hidden.index_select(0, batch.target_index)
-        loss = cross_entropy(hidden, self.head.weight, batch.targets, label_smoothing, self.head.bias)
-        penalty = self.config.attention.span_penalty
-        return loss + penalty * batch.num_tokens * self.mean_span() if penalty and self.training else loss
+    def forward(
+        self,
+        batch: Batch,
+        label_smoothing: float = 0.0,
+        objective: "Callable[[Transformer, Batch], Tensor] | None" = None,
+    ) -> Tensor:
+        """The loss of a batch in nats, summed over its ``batch.num_tokens`` target pieces.
 
-    def mean_span(self) -> Tensor:
-        """How many pieces a head of self-attention sees, on average over all that learn it (a section ``max_span``)."""
-        return torch.stack([module.loss() for module in self.modules() if isinstance(module, AdaptiveSpan)]).mean()
+        Args:
+            batch: sentence pairs.
+            label_smoothing: ε of the cross-entropy.
+            objective: another loss in its place, such as those of :mod:`regard.model.objective`.
+        """
+        if objective is not None:
+            return objective(self, batch)
+        return vocabulary_loss(self, self.states(batch), batch.targets, batch.target_index, label_smoothing)
+
+    def states(self, batch: Batch, shifts: Shifts | None = None) -> Tensor:
+        """What the head reads: hidden states B×T×D; ``shifts`` move the embeddings."""
+        source_shift, target_shift = shifts or (None, None)
+        memory, mask = self.encode(batch.source, batch.source_lengths, source_shift)
+        return self.decode_full(batch.target_inputs, memory, mask, target_shift)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states …×D to logits …×W."""
@@ -223,7 +227,7 @@ class Transformer(nn.Module):
             layer: which one; negative numbers count from the last.
         """
         memory, memory_mask = self.encode(source, lengths)
-        x, causal = self.target_embedder(inputs), self._within_window(Mask.causal())
+        x, causal = self.target_embedder(inputs), within_window(Mask.causal(), self.config)
         projected = self.project_memory(memory)
         index = range(len(self.decoder))[layer]
         for i in range(index):

@@ -1,5 +1,6 @@
 """Who calls, what they may do, and how much of it."""
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -7,10 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from regard.serve.errors import ServeError
+from regard.serve.logs import log
 from regard.serve.settings import Settings
 from regard.serve.store import keys
 from regard.serve.store.database import Database
-from regard.serve.store.tables import now
+from regard.serve.store.tables import Key, now
 
 #: Whoever calls without a key where none is required.
 LOCAL = "local"
@@ -84,11 +86,18 @@ class Access:
         if key is None:
             raise ServeError(401, "key_invalid", "this API key is unknown or was revoked.")
         if key.last_used is None or now() - key.last_used > _LAST_USED_EVERY:
-            with self._database.write() as session:
-                session.merge(key).last_used = now()
+            self._note_use(key)
         return Caller(
             key.owner, frozenset(key.scopes), key.id, key.characters_per_day, key.requests_per_minute, address
         )
+
+    def _note_use(self, key: Key) -> None:
+        """Enter when a key was last used; where that cannot be saved, the key is good all the same."""
+        try:
+            with self._database.write() as session:
+                session.merge(key).last_used = now()
+        except ServeError as error:
+            log("use_not_noted", logging.WARNING, key=key.id, code=error.code)
 
     def _slow_down(self, caller: Caller) -> None:
         """A bucket that holds a minute's requests and fills evenly."""

@@ -1,14 +1,15 @@
 """What a translation looks like to those who asked: text, and where each sentence came from."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regard.serve.checks import Check, check, of_problem
+from regard.serve.checks import Check, check, missing_terms, of_problem
 from regard.serve.terms import Wanted
 
 if TYPE_CHECKING:
-    from regard.tasks.translation import Sentence
+    from regard.tasks.translated import Sentence
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,18 @@ class Answer:
         }
 
 
-def sentence_values(sentence: "Sentence", origin: Origin, model: str, adapter: str | None) -> dict[str, Any]:
-    """What JSON says of a sentence, but for its place in the text."""
+def sentence_values(
+    sentence: "Sentence", origin: Origin, model: str, adapters: Sequence[str | None] = (None,), via: str | None = None
+) -> dict[str, Any]:
+    """What JSON says of a sentence, but for its place in the text.
+
+    Args:
+        sentence: the sentence.
+        origin: where its translation came from.
+        model: what translated it, if that was the machine.
+        adapters: used in each step.
+        via: the language between, where there were two steps.
+    """
     machine = origin.kind == "machine"
     values: dict[str, Any] = {
         "source": sentence.source,
@@ -72,7 +83,8 @@ def sentence_values(sentence: "Sentence", origin: Origin, model: str, adapter: s
         "match": origin.match,
         "memory": origin.memory,
         "model": model if machine else None,
-        "adapter": adapter if machine else None,
+        "adapter": adapters[-1] if machine else None,
+        "pivot": {"language": via, "text": sentence.pivot, "adapter": adapters[0]} if sentence.pivot else None,
         "confidence": probability(sentence.score) if machine else (origin.match or 100) / 100,
         "finished": sentence.finished,
         "words": [],
@@ -131,7 +143,4 @@ def _words(sentence: "Sentence") -> dict[str, Any]:
 def _checks(sentence: "Sentence", origin: Origin) -> list[Check]:
     found = [of_problem(problem) for problem in sentence.problems]
     found += check(sentence.source, sentence.text, finished=sentence.finished)
-    for term in origin.terms:
-        if not term.kept_in(sentence.text):
-            found.append(Check("term", "error", f"'{term.target}' is not in the translation", term.target))
-    return found
+    return found + missing_terms(origin.terms, sentence.text)

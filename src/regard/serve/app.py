@@ -14,6 +14,7 @@ from regard.serve.access import Access
 from regard.serve.background import Background
 from regard.serve.dispatch import Dispatcher
 from regard.serve.gate import Gate
+from regard.serve.judging import Judge
 from regard.serve.learning import Learning
 from regard.serve.logs import log
 from regard.serve.metrics import Metrics
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     dispatcher = Dispatcher(load, queue_characters=settings.queue_characters)
     metrics = Metrics(dispatcher)
     server = Server(settings, database, dispatcher, Access(settings, database), metrics, model=model_name(Path(model)))
+    server.judge = Judge(dispatcher)
     server.background = Background(server)
     server.learning = learning = Learning(server)
 

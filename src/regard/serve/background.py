@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 #: Segments that are translated, and saved, together: few, so that cancelling and people are answered soon.
 _CHUNK = 8
 _SECONDS = 600.0
+_SECONDS_OF_A_TURN = 5.0
 _LOOK_AGAIN = 30.0
 
 
 class Background:
-    """A thread that works through documents and projects, the oldest first."""
+    """A thread that works through documents and projects by turns."""
 
     def __init__(self, server: "Server"):
         self._server = server
@@ -45,6 +46,7 @@ class Background:
         self._stopping = False
         self._work: Work | None = None
         self._opened: tuple[str, list[Marked]] = ("", [])
+        self._turn, self._turn_ends = "", 0.0
         self._thread = threading.Thread(target=self._run, name="regard-background", daemon=True)
 
     @property
@@ -215,26 +217,35 @@ class Background:
                         self._news.wait(timeout=_LOOK_AGAIN if self._server.dispatcher.ready else 0.2)
 
     def _next(self) -> bool:
-        """Do a few segments of the oldest thing; False where there is nothing to do."""
+        """Do a few segments of one thing; False where there is nothing to do.
+
+        Each has some seconds and then lets the next one go on, so that nobody waits for the whole of a long one.
+        """
         with self._server.database.read() as session:
-            waiting = documents.unfinished(session)
-            project = projects.translating(session)
-        if waiting:
-            self._guarded(lambda: self._document_step(waiting[0]), self._document_failed, waiting[0])
-            return True
-        if project:
-            self._guarded(lambda: self._project_step(project), self._project_failed, project)
-            return True
-        self._expire()
-        return False
+            waiting = dict.fromkeys(documents.unfinished(session), "document")
+            waiting |= dict.fromkeys(projects.translating(session), "project")
+        if not waiting:
+            self._expire()
+            return False
+        if self._turn not in waiting or time.monotonic() > self._turn_ends:
+            names = list(waiting)
+            after = names.index(self._turn) + 1 if self._turn in waiting else 0
+            self._turn, self._turn_ends = names[after % len(names)], time.monotonic() + _SECONDS_OF_A_TURN
+        name = self._turn
+        if waiting[name] == "document":
+            self._guarded(lambda: self._document_step(name), self._document_failed, name)
+        else:
+            self._guarded(lambda: self._project_step(name), self._project_failed, name)
+        return True
 
     def _guarded(self, step: Callable[[], None], failed: Callable[[str, str], None], name: str) -> None:
         try:
             step()
         except ServeError as error:
             if error.status in (429, 499, 503):  # a matter of the moment
-                if not self._stopping:
-                    time.sleep(1.0)
+                with self._news:
+                    if not self._stopping:
+                        self._news.wait(timeout=1.0)
                 return
             failed(name, str(error))
         except RegardError as error:
@@ -258,8 +269,7 @@ class Background:
         answers = self._translate(document, [part.source_text for part in parts], likes)
         with database.write() as session:
             for part, answer in zip(parts, answers, strict=True):
-                part = session.merge(part)
-                part.text, part.checks = answer.text, answer.checks
+                documents.set_text(session, part, answer.text, answer.checks)
 
     def _finish_document(self, document: Document) -> None:
         with self._server.database.read() as session:
@@ -269,6 +279,10 @@ class Background:
         write_atomic(self._path(document.id, "result"), result)
         with self._server.database.write() as session:
             documents.set_state(session, document.id, "done", only=documents.UNFINISHED)
+            deleted = session.get(Document, document.id) is None
+        if deleted:  # while its result was made
+            self._remove_files(document.id)
+            return
         log("document", id=document.id, segments=len(texts))
         self.wake()
 
@@ -289,8 +303,7 @@ class Background:
         answers = self._translate(project, [segment.source_text for segment in waiting], likes) if waiting else []
         with database.write() as session:
             for segment, answer in zip(waiting, answers, strict=True):
-                segment = session.merge(segment)
-                projects.set_machine(session, segment, answer.text, **_origin_of(answer))
+                projects.set_machine(session, segment.id, answer.text, **_origin_of(answer))
             if len(waiting) < _CHUNK:
                 projects.set_state(session, name, "ready")
 
@@ -318,6 +331,9 @@ class Background:
         return self._work.run()
 
     def _expire(self) -> None:
+        with self._server.database.read() as session:
+            if not documents.expired(session):
+                return
         with self._server.database.write() as session:
             gone = documents.expired(session)
             for document in gone:

@@ -1,10 +1,12 @@
 """What may be wrong with a translation, found by rules: a person looks first where one of them speaks."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from regard.data.chinese import HAN
+from regard.serve.terms import Wanted
 from regard.tasks import integrity
 
 Severity = Literal["error", "warning"]
@@ -52,9 +54,19 @@ def of_problem(problem: integrity.Problem) -> Check:
     return Check(problem.kind, _SEVERITY.get(problem.kind, "warning"), problem.detail, problem.value)
 
 
-def check_written(source: str, text: str) -> list[Check]:
-    """What speaks against a translation that a person wrote."""
-    return [*map(of_problem, integrity.check(source, text)), *check(source, text)]
+def check_written(source: str, text: str, terms: Iterable[Wanted] = ()) -> list[Check]:
+    """What speaks against a translation that a person wrote, in which there should be ``terms``."""
+    found = [*map(of_problem, integrity.check(source, text)), *check(source, text)]
+    return found + (missing_terms(terms, text) if text.strip() else [])
+
+
+def missing_terms(terms: Iterable[Wanted], text: str) -> list[Check]:
+    """Terms of glossaries that a translation lacks."""
+    return [
+        Check("term", "error", f"'{term.target}' is not in the translation", term.target)
+        for term in terms
+        if not term.kept_in(text)
+    ]
 
 
 def is_odd_length(source: str, text: str) -> bool:

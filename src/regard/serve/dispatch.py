@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from regard.base.errors import RegardError
 from regard.serve.errors import ServeError
+from regard.serve.logs import log_failure
 
 if TYPE_CHECKING:
     from regard.decode.request import Hypothesis, Request
-    from regard.tasks.translation import Prepared, Sentence, Translator
+    from regard.tasks.pending import Prepared
+    from regard.tasks.translated import Sentence
+    from regard.tasks.translation import Translator
 
 #: Called in the engine's thread with the number of a sentence and its text so far.
 OnPartial = Callable[[int, str], None]
@@ -34,6 +37,8 @@ _FIRST_RATE = 500.0
 _FADE = 0.999
 #: With people waiting, one step in so many is the background's, so that it never stands still.
 _BACKGROUND_SHARE = 16
+#: Adapters whose weights are kept in memory.
+_MOST_ADAPTERS = 8
 
 
 @dataclass(eq=False)
@@ -241,6 +246,7 @@ class Dispatcher:
                 self._busy = _FADE * self._busy + time.monotonic() - start
                 self._done *= _FADE
             except Exception as error:  # whatever an engine may raise, the next request finds a fresh one
+                log_failure("engine_restart", error)
                 self.restarts += 1
                 self._runners.clear()
                 self._fail_all(ServeError(503, "engine_unavailable", f"the engine failed ({type(error).__name__})."))
@@ -269,15 +275,15 @@ class Dispatcher:
             if job.cancelled:
                 continue
             try:
-                runner = self._runner(job.adapter, job.urgent)
-                job.runner = runner
+                job.runner = self._runner(job.adapter, job.urgent)
                 for index, request in job.requests.items():
-                    runner.add(job, index, request)
+                    job.runner.add(job, index, request)
                 self._finish_if_done(job)
-            except RegardError as error:
-                if job.runner:
-                    job.runner.forget(job)
-                self._end(job, error)
+            except Exception as error:
+                # An adapter that cannot be loaded is the trouble of those who asked for it, not of everybody.
+                if job.adapter is None and not isinstance(error, RegardError):
+                    raise
+                self._fail(job, error)
 
     def _drop_late(self) -> None:
         now = time.monotonic()
@@ -295,13 +301,15 @@ class Dispatcher:
             if owner is None:
                 continue
             job, index = owner
-            if not result.finished:
-                if job.partial:
+            try:
+                if result.finished:
+                    del runner.owners[result.number]
+                    job.numbers.discard(result.number)
+                    self._take(runner, job, index, result.hypotheses)
+                elif job.partial:
                     job.partial(index, runner.translator.partial(job.prepared, index, result.hypotheses[0]))
-                continue
-            del runner.owners[result.number]
-            job.numbers.discard(result.number)
-            self._take(runner, job, index, result.hypotheses)
+            except Exception as error:  # what is wrong with one sentence is not the others' trouble
+                self._fail(job, error)
 
     def _take(self, runner: Runner, job: Job, index: int, hypotheses: "list[Hypothesis]") -> None:
         # The second attempt's request has the rule in it already, so there is no third.
@@ -334,6 +342,15 @@ class Dispatcher:
         else:
             job.future.set_result(outcome)
 
+    def _fail(self, job: Job, error: Exception) -> None:
+        """End one job, and take what is left of it off its engine."""
+        if job.runner:
+            job.runner.forget(job)
+        if not isinstance(error, RegardError):
+            log_failure("engine", error)
+            error = ServeError(500, "internal", "this could not be translated; why was logged.")
+        self._end(job, error)
+
     def _fail_all(self, error: ServeError) -> None:
         with self._changed:
             jobs = [*self._waiting, *self._running]
@@ -349,15 +366,25 @@ class Dispatcher:
             stale, self._stale = self._stale, set()
         for name in stale:  # what runs on the old weights ends on them
             self._runners = {key: r for key, r in self._runners.items() if key[0] != name}
-        if (adapter, urgent) not in self._runners:
-            other = self._runners.get((adapter, not urgent))
-            if other is None:
-                translator = self._load(adapter)
-                self._runners[adapter, urgent] = Runner(translator, translator.engine)
-            else:
-                twin = getattr(other.engine, "twin", None)
-                self._runners[adapter, urgent] = Runner(other.translator, twin()) if twin else other
-        return self._runners[adapter, urgent]
+        runner = self._runners.pop((adapter, urgent), None) or self._new_runner(adapter, urgent)
+        self._runners[adapter, urgent] = runner  # the last one is the one that was used last
+        self._make_room()
+        return runner
+
+    def _new_runner(self, adapter: str | None, urgent: bool) -> Runner:
+        other = self._runners.get((adapter, not urgent))
+        if other is None:
+            translator = self._load(adapter)
+            return Runner(translator, translator.engine)
+        twin = getattr(other.engine, "twin", None)
+        return Runner(other.translator, twin()) if twin else other
+
+    def _make_room(self) -> None:
+        """Forget adapters that were used longest ago and are idle: each is a copy of the model's weights."""
+        adapters = list(dict.fromkeys(name for name, _ in reversed(self._runners) if name))
+        for old in adapters[_MOST_ADAPTERS:]:
+            if not any(runner.owners for (name, _), runner in self._runners.items() if name == old):
+                self._runners = {key: runner for key, runner in self._runners.items() if key[0] != old}
 
 
 def _too_late() -> ServeError:

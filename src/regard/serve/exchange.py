@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 from regard.base.errors import DataError
 from regard.serve.languages import base_code
 from regard.serve.store.tables import DictionaryEntry, MemoryEntry, Term
+from regard.tasks.dictionary import read_dictionary
 
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _MOST_DEPTH = 100
@@ -118,6 +119,7 @@ def read_cedict(data: bytes) -> Iterator[DictionaryEntry]:
         if not match:
             raise DataError(f"line {number} is not as in CC-CEDICT: 傳統 传统 [chuan2 tong3] /tradition/.")
         traditional, simplified, reading, senses = match.groups()
+        _check_entry(number, traditional, reading, "")
         for headword in dict.fromkeys((simplified, traditional)):
             yield DictionaryEntry(headword=headword, reading=reading, kind=None, senses=senses.split("/"))
 
@@ -136,10 +138,21 @@ def read_dictionary_tsv(data: bytes) -> Iterator[DictionaryEntry]:
         word, *more = (cell.strip() for cell in line.split("\t"))
         if not word or not 1 <= len(more) <= 3:
             raise DataError(f"line {number} has {len(more) + 1} columns; expected word, reading, kind, senses.")
+        _check_entry(number, word, *more[:-1])
         senses = [sense.strip() for sense in more[-1].split(";") if sense.strip()]
         kind = more[-2] if len(more) > 1 else None
         reading = more[0] if len(more) > 2 else None
         yield DictionaryEntry(headword=word, reading=reading or None, kind=kind or None, senses=senses)
+
+
+def read_learnt(data: bytes) -> Iterator[DictionaryEntry]:
+    """Entries of a dictionary that ``regard dictionary`` made.
+
+    Raises:
+        DataError: it is something else.
+    """
+    for entry in read_dictionary(data).entries:
+        yield DictionaryEntry(headword=entry.word, reading=None, kind=None, senses=[sense for sense, _ in entry.senses])
 
 
 def read_xml(data: bytes) -> Element:
@@ -217,6 +230,11 @@ def _read_tbx(data: bytes, source: str, target: str) -> list[tuple[str, str, str
         if texts.get(source) and texts.get(target):
             found.append((texts[source], texts[target], note))
     return found
+
+
+def _check_entry(number: int, word: str, *more: str) -> None:
+    if len(word) > 200 or any(len(text) > 100 for text in more):
+        raise DataError(f"line {number} is too long: a word has at most 200 characters, its reading and kind 100.")
 
 
 def _braced(name: str) -> str:

@@ -28,6 +28,7 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(self)",
 }
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 
 
 class Gate:
@@ -66,12 +67,13 @@ class Gate:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             seconds = time.perf_counter() - start
-            self._metrics.requests.labels(scope["method"], route, status).inc()
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # a client may make up any
+            self._metrics.requests.labels(method, route, status).inc()
             self._metrics.seconds.labels(route).observe(seconds)
             log(
                 "request",
                 id=request_id,
-                method=scope["method"],
+                method=method,
                 route=route,
                 status=status,
                 ms=round(1000 * seconds, 1),
@@ -86,7 +88,7 @@ class Gate:
         if origin and scope["method"] not in _SAFE and not self._is_own(origin, headers):
             return ServeError(403, "bad_origin", "web pages elsewhere may not call this server. See --allow-origin.")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most_bytes(headers):
+        if not length.isdecimal() or len(length) > 18 or int(length) > self._most_bytes(headers):
             return ServeError(413, "too_long", f"the request is larger than {self._most_bytes(headers):,} bytes.")
         return None
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from regard.base.errors import did_you_mean
 from regard.serve.errors import ServeError
+from regard.tasks.pivot import language_between
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ def base_code(code: str) -> str | None:
 
 
 class Directions:
-    """What a model translates."""
+    """What a model translates: in one step, or in two through a language that it has both ways."""
 
     def __init__(self, pairs: list[tuple[str, str]]):
         self.pairs = pairs
+        """What it has itself."""
         self.codes = list(dict.fromkeys(code for pair in pairs for code in pair))
 
     def resolve(self, code: str) -> str:
@@ -63,8 +65,21 @@ class Directions:
         return known
 
     def targets(self, source: str) -> list[str]:
-        """Languages that ``source`` is translated into."""
-        return [t for s, t in self.pairs if s == source]
+        """Languages that ``source`` is translated into, those of one step first."""
+        direct = [target for start, target in self.pairs if start == source]
+        return direct + self.pivoted(source)
+
+    def pivoted(self, source: str) -> list[str]:
+        """Languages that it takes two steps into."""
+        return [code for code in self.codes if self.via(source, code)]
+
+    def via(self, source: str, target: str) -> str | None:
+        """The language between, where a direction takes two steps."""
+        return None if (source, target) in self.pairs else language_between(self.pairs, source, target)
+
+    def knows(self, source: str, target: str) -> bool:
+        """Whether there is a way, in one step or two."""
+        return (source, target) in self.pairs or self.via(source, target) is not None
 
     def check(self, source: str, target: str) -> tuple[str, str]:
         """Our codes of a direction.
@@ -73,7 +88,7 @@ class Directions:
             ServeError: there is no such direction.
         """
         pair = self.resolve(source), self.resolve(target)
-        if pair not in self.pairs:
+        if not self.knows(*pair):
             known = ", ".join(f"{s}→{t}" for s, t in self.pairs)
             raise ServeError(400, "unknown_language", f"{pair[0]}→{pair[1]} is not supported; this model has {known}.")
         return pair

@@ -16,14 +16,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
-
 from regard.base.errors import RegardError
+from regard.base.extras import is_installed, missing
 from regard.base.files import write_atomic
 from regard.data.corpus import Pair, read_lines
 from regard.serve.errors import ServeError
 from regard.serve.logs import log, log_failure
-from regard.serve.store import adapters, corrections, memory
+from regard.serve.store import adapters, corrections, memory, runs
 from regard.serve.store.tables import Adapter, Run, new_id
 from regard.serve.translating import Ask, Work
 
@@ -38,6 +37,7 @@ _HELD_OUT = 5
 _EXAMPLES = 50
 _BATCH = 16
 _SECONDS = 3600.0
+_LOOK_AGAIN = 1.0
 _STEP = re.compile(rb"(\d{1,3})%")
 
 
@@ -70,14 +70,23 @@ class Learning:
     @property
     def available(self) -> dict[str, Any]:
         """Whether there is something to learn with, and why not."""
-        return {"available": True, "reason": None}
+        if is_installed("torch"):
+            return {"available": True, "reason": None}
+        return {"available": False, "reason": str(missing("torch", "learning from corrections"))}
 
     def begin(self, owner: str, source: str, target: str) -> Run:
         """Queue a run.
 
         Raises:
-            ServeError: 409 where there are too few corrections, or a run of this direction is not finished.
+            ServeError: 409 where there are too few corrections, or a run of this direction is not finished; 503
+                where there is nothing to learn with.
         """
+        if not self.available["available"]:
+            raise ServeError(503, "learning_unavailable", self.available["reason"])
+        if (source, target) not in self._server.directions.pairs:
+            raise ServeError(
+                409, "pivoted", f"{source}→{target} takes two steps; correct and learn the directions of each step."
+            )
         with self._server.database.write() as session:
             _, count = corrections.listed(session, owner, source, target, accepted=True, limit=1)
             least = self._server.settings.min_corrections
@@ -88,8 +97,7 @@ class Learning:
                     f"{least} accepted corrections of {source}→{target} are needed; there are {count}.",
                     missing=least - count,
                 )
-            query = select(Run).filter_by(owner=owner, source=source, target=target)
-            if session.scalar(query.where(Run.state.in_(("queued", "running")))):
+            if runs.is_unfinished(session, owner, source, target):
                 raise ServeError(409, "running", "a run of this direction is not finished yet.")
             run = Run(owner=owner, source=source, target=target, corrections=count, state="queued", adapter=new_id())
             session.add(run)
@@ -122,16 +130,24 @@ class Learning:
 
     def _loop(self) -> None:
         while not self._stopping:
-            run = None
-            with contextlib.suppress(RegardError), self._server.database.read() as session:
-                waiting = select(Run).where(Run.state.in_(("queued", "running"))).order_by(Run.created).limit(1)
-                run = session.scalar(waiting) if self._server.dispatcher.ready else None
+            run = self._waiting()
             if run is not None:
                 self._guarded(run)
             else:
                 with self._news:
                     if not self._stopping:
-                        self._news.wait(timeout=1.0)
+                        self._news.wait(timeout=_LOOK_AGAIN)
+
+    def _waiting(self) -> Run | None:
+        """The run to go on with, if there is one and an engine to judge it by."""
+        if not self._server.dispatcher.ready:
+            return None
+        try:
+            with self._server.database.read() as session:
+                return runs.next_one(session)
+        except Exception as error:  # the database is away: look again
+            log_failure("learning", error)
+            return None
 
     def _guarded(self, run: Run) -> None:
         try:
@@ -142,8 +158,22 @@ class Learning:
             if not isinstance(error, RegardError):
                 log_failure("learning", error, run=run.id)
             message = str(error) if isinstance(error, RegardError) else "something went wrong here; it was logged."
-            with contextlib.suppress(RegardError):
+            with contextlib.suppress(RegardError):  # the database is away: the run is begun again
+                self._clear(run)
                 self._enter(run.id, state="failed", error=message)
+
+    def _clear(self, run: Run) -> None:
+        """Take away what a run leaves behind that is not used: an adapter, and the corrections it was trained on."""
+        assert run.adapter is not None
+        with self._server.database.write() as session:
+            adapter = session.get(Adapter, run.adapter)
+            if adapter is not None and adapter.active:
+                return
+            if adapter is not None:
+                session.delete(adapter)
+        self._server.dispatcher.refresh(run.adapter)
+        shutil.rmtree(self.folder(run.adapter), ignore_errors=True)
+        self._data(run).unlink(missing_ok=True)
 
     def _do(self, run: Run) -> None:
         assert run.adapter is not None
@@ -173,23 +203,15 @@ class Learning:
                 )
         report = self._judge(run, held_out)
         admitted = is_admitted(report)
-        with self._server.database.write() as session:
-            adapter = adapters.get(session, run.owner, run.adapter)
-            adapter.report = report
-            if admitted:
-                adapters.activate(session, adapter)
-            else:
-                session.delete(adapter)
         if not admitted:
-            self._server.dispatcher.refresh(run.adapter)
-            shutil.rmtree(self.folder(run.adapter), ignore_errors=True)
-        self._enter(
-            run.id,
-            state="admitted" if admitted else "rejected",
-            adapter=run.adapter if admitted else None,
-            report=report,
-            progress=1.0,
-        )
+            self._clear(run)
+        outcome = {"state": "admitted", "adapter": run.adapter} if admitted else {"state": "rejected", "adapter": None}
+        with self._server.database.write() as session:  # at once, so that no kill comes between
+            runs.enter(session, run.id, **outcome, report=report, progress=1.0)
+            if admitted:
+                adapter = adapters.get(session, run.owner, run.adapter)
+                adapter.report = report
+                adapters.activate(session, adapter)
         log("learned", run=run.id, admitted=admitted, corrections=len(newest))
 
     def _train(self, run: Run, pairs: list[Pair]) -> None:
@@ -197,8 +219,7 @@ class Learning:
         assert run.adapter is not None
         from regard.tasks.translation import shipped_model
 
-        folder = self.folder(run.adapter)
-        data = self._server.folder("adapters") / f"{run.adapter}.tsv"
+        folder, data = self.folder(run.adapter), self._data(run)
         write_atomic(data, "".join(f"{pair.source}\t{pair.target}\n" for pair in pairs))
         command = [sys.executable, "-m", "regard", "tune", "--method", "lora", "--data", str(data)]
         command += ["--source", run.source, "--target", run.target, "--output", str(folder)]
@@ -206,6 +227,8 @@ class Learning:
         command += ["--steps", str(self._server.settings.learning_steps), "--threads", "1"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             self._process = process
+            if self._stopping:  # whoever stops us may not have seen the process
+                process.terminate()
             assert process.stderr is not None
             last = b""
             for line in process.stderr:
@@ -261,7 +284,11 @@ class Learning:
 
     def _enter(self, run: str, **values: Any) -> None:
         with self._server.database.write() as session:
-            session.execute(update(Run).where(Run.id == run).values(**values))
+            runs.enter(session, run, **values)
+
+    def _data(self, run: Run) -> Path:
+        """The corrections that a run is trained on."""
+        return self._server.folder("adapters") / f"{run.adapter}.tsv"
 
 
 def is_admitted(report: dict[str, Any]) -> bool:

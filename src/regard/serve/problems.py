@@ -19,14 +19,15 @@ _DEEPL_STATUS = {"quota_exceeded": 456, "busy": 529}
 def error_response(path: str, error: ServeError) -> Response:
     """The answer that says ``error`` to a client of the dialect that ``path`` belongs to."""
     headers = {}
+    message = str(error).encode("utf-8", errors="replace").decode("utf-8")  # it may quote half a character
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     if path.startswith("/v2/"):
         status = _DEEPL_STATUS.get(error.code, error.status)
-        return JSONResponse({"message": str(error)}, 403 if status == 401 else status, headers)
-    body: dict[str, Any] = {"error": str(error), "code": error.code}
+        return JSONResponse({"message": message}, 403 if status == 401 else status, headers)
+    body: dict[str, Any] = {"error": message, "code": error.code}
     if error.details:
         body["details"] = error.details
     # LibreTranslate's clients know a wrong key by 403.

@@ -23,6 +23,7 @@ from regard.serve.translating import Ask, Emit, Work
 if TYPE_CHECKING:
     from regard.serve.answer import Answer
     from regard.serve.background import Background
+    from regard.serve.judging import Judge
     from regard.serve.learning import Learning
     from regard.tasks.translation import Translator
 
@@ -40,6 +41,7 @@ class Server:
     dispatcher: Dispatcher
     access: Access
     metrics: Metrics
+    judge: "Judge" = field(init=False)
     background: "Background" = field(init=False)
     learning: "Learning" = field(init=False)
     model: str = "model"

@@ -8,6 +8,7 @@ rest of the sentence is translated to go with it.
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ import numpy as np
 from regard.data.chinese import HAN, KANA
 
 if TYPE_CHECKING:
-    from regard.tasks.translation import Sentence
+    from regard.serve.store.tables import Term
+    from regard.tasks.translated import Sentence
 
 _UNSPACED = re.compile(f"[{HAN}{KANA}]")
 
@@ -52,8 +54,21 @@ def occurrences(term: str, text: str, case_sensitive: bool = False) -> list[tupl
     return [match.span() for match in re.finditer(pattern, text, 0 if case_sensitive else re.IGNORECASE)]
 
 
-def longest_first(found: list[Wanted]) -> list[Wanted]:
-    """Terms in the order of the sentence; of two that overlap the longer one counts."""
+def wanted_in(sentence: str, terms: "Iterable[tuple[Term, str]]") -> list[Wanted]:
+    """Terms that occur in a sentence, in its order; of two that overlap the longer one counts.
+
+    Args:
+        sentence: what is translated.
+        terms: each with the id of its glossary.
+    """
+    # A glossary may have thousands: first what a search for letters can say.
+    folded = "".join(sentence.split()).casefold()
+    found = [
+        Wanted(t.source, t.target, tuple(t.variants), t.case_sensitive, glossary, start, end)
+        for t, glossary in terms
+        if "".join(t.source.split()).casefold() in folded
+        for start, end in occurrences(t.source, sentence, t.case_sensitive)[:1]
+    ]
     taken: list[Wanted] = []
     for term in sorted(found, key=lambda t: (t.start - t.end, t.start)):
         if all(term.end <= other.start or term.start >= other.end for other in taken):

@@ -1,8 +1,9 @@
 """A request on its way: memory first, then the engine, terms made sure of, and reasons for all of it."""
 
 import dataclasses
+import itertools
+import logging
 import re
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from regard.serve.answer import Answer, Origin, sentence_values
 from regard.serve.detection import Detection, detect
-from regard.serve.dispatch import Dispatcher, Job
+from regard.serve.dispatch import Dispatcher
+from regard.serve.errand import Errand
 from regard.serve.errors import ServeError
 from regard.serve.formats import Formatted
 from regard.serve.languages import Directions
+from regard.serve.logs import log
 from regard.serve.store import adapters, glossaries, memory
 from regard.serve.store.database import Database
-from regard.serve.terms import Wanted, beginning, longest_first, occurrences, place_of, unglued
-from regard.tasks.integrity import lost_numbers, severity
+from regard.serve.terms import wanted_in
 
 if TYPE_CHECKING:
     from regard.data.documents import Marked
-    from regard.tasks.translation import Prepared, Sentence, Translator
+    from regard.tasks.pending import Prepared
+    from regard.tasks.translated import Sentence
+    from regard.tasks.translation import Translator
 
 #: Entries that come near a sentence are looked at for one that differs in numbers only.
 _LEAST_NUMBERS_MATCH = 70
@@ -73,23 +77,21 @@ class Work:
         if dispatcher.translator is None:
             state = dispatcher.problem or "the model is still being loaded."
             raise ServeError(503, "engine_unavailable", f"the engine is not ready: {state}", retry_after=3)
-        self._dispatcher, self._database, self._model = dispatcher, database, model
+        self._database, self._model = database, model
         self._translator: Translator = dispatcher.translator
         self._owner, self._ask, self._emit = owner, ask, emit
-        self._cancelled = False
-        self._job: Job | None = None
-        self._until = time.monotonic() + ask.seconds
+        self._errand = Errand(dispatcher, self._translator, urgent=ask.urgent, seconds=ask.seconds)
         self.detected: Detection | None = None
         self.source, self.target = ask.source, ask.target
-        self.adapter: str | None = None
+        self.via: str | None = None
+        """The language between, where the direction takes two steps."""
+        self._adapters: list[str | None] = [None]
         self._origins: dict[int, Origin] = {}
         self._whole: dict[int, memory.MemoryEntry] = {}
 
     def cancel(self) -> None:
         """Drop it: nobody waits any more."""
-        self._cancelled = True
-        if self._job:
-            self._job.cancel()
+        self._errand.cancel()
 
     def run(self) -> list[Answer]:
         """Translate; the answers are in the order of the texts.
@@ -98,9 +100,8 @@ class Work:
             ServeError: a language or direction that is not there, no engine, too late, cancelled.
         """
         self.settle_languages()
-        if self._emit:
-            detected = dataclasses.asdict(self.detected) if self.detected else None
-            self._emit("start", {"source": self.source, "target": self.target, "detected": detected})
+        detected = dataclasses.asdict(self.detected) if self.detected else None
+        self._say("start", {"source": self.source, "target": self.target, "pivot": self.via, "detected": detected})
         if self.source == self.target:  # what is in that language already comes back as it is
             return self._told([Answer(text, text) for text in self._ask.texts])
         from regard.tasks.markup import reading
@@ -125,14 +126,15 @@ class Work:
         directions = Directions(self._translator.directions)
         if self._ask.source.strip().lower() != "auto":
             self.source, self.target = directions.check(self._ask.source, self._ask.target)
-            return
-        self.target = directions.resolve(self._ask.target)
-        candidates = detect("\n".join(self._ask.texts), directions.codes)
-        # Without a letter there is nothing to tell a language by, and nothing to translate.
-        self.detected = candidates[0] if candidates else Detection(self.target, 0.0)
-        self.source = self.detected.language
-        if self.source != self.target:
-            directions.check(self.source, self.target)
+        else:
+            self.target = directions.resolve(self._ask.target)
+            candidates = detect("\n".join(self._ask.texts), directions.codes)
+            # Without a letter there is nothing to tell a language by, and nothing to translate.
+            self.detected = candidates[0] if candidates else Detection(self.target, 0.0)
+            self.source = self.detected.language
+            if self.source != self.target:
+                directions.check(self.source, self.target)
+        self.via = directions.via(self.source, self.target)
 
     # ---- the memory
 
@@ -153,7 +155,10 @@ class Work:
         """Sentences that were translated before, and terms and adapter of the others."""
         found: dict[int, Sentence] = {}
         with self._database.read() as session:
-            self.adapter = adapters.chosen(session, self._owner, self.source, self.target, self._ask.adapter)
+            stops = [self.source, *([self.via] if self.via else []), self.target]
+            self._adapters = [
+                adapters.chosen(session, self._owner, *step, self._ask.adapter) for step in itertools.pairwise(stops)
+            ]
             terms = glossaries.terms_for(session, self._owner, self.source, self.target, self._ask.glossaries)
             if self._ask.memory and not self._ask.options.get("prefix"):
                 exact = memory.exact(session, self._owner, self.source, self.target, list(prepared.cores))
@@ -170,14 +175,21 @@ class Work:
         others = {s.core for i, part in enumerate(prepared.parts) if i not in self._whole for s in part}
         for index, core in enumerate(prepared.cores):
             if index not in found:
-                self._origins[index] = Origin("machine", terms=tuple(_terms_in(core, terms)))
+                self._origins[index] = Origin("machine", terms=tuple(wanted_in(core, terms)))
                 if core not in others:  # nobody will see it
                     found[index] = _remembered(core, "")
-        entries = [o.memory for o in self._origins.values() if o.memory] + [e.id for e in self._whole.values()]
-        if entries:
+        self._count([o.memory for o in self._origins.values() if o.memory] + [e.id for e in self._whole.values()])
+        return found
+
+    def _count(self, entries: list[str]) -> None:
+        """Count the use of entries; where that cannot be saved, the translation is good all the same."""
+        if not entries:
+            return
+        try:
             with self._database.write() as session:
                 memory.used(session, entries)
-        return found
+        except ServeError as error:
+            log("uses_not_counted", logging.WARNING, code=error.code)
 
     def _differs_in_numbers(self, session: Any, core: str) -> "tuple[memory.MemoryEntry, str, int] | None":
         if not re.search(r"\d", core):
@@ -198,16 +210,7 @@ class Work:
     ) -> "dict[int, Sentence]":
         tagged = {i for i, piece in enumerate(self._formatted.pieces) if piece.tags}
         by_alignment = {s.core for i in tagged for s in prepared.parts[i] if s.core}
-        requests = {}
-        for index, request in enumerate(prepared.requests):
-            if index in known:
-                continue
-            if self._ask.alignment or self._origins[index].terms or prepared.cores[index] in by_alignment:
-                request = dataclasses.replace(request, options=dataclasses.replace(request.options, alignment=True))
-            requests[index] = request
-        if not requests:
-            return {}
-        with_terms = {index for index in requests if self._origins[index].terms}
+        wanted = [index for index in range(len(prepared.cores)) if index not in known]
 
         def partial(index: int, text: str) -> None:
             for text_number, number in where[index]:
@@ -215,70 +218,18 @@ class Work:
                 self._say("partial", {**about, "text": text})
 
         def finished(index: int, sentence: "Sentence") -> None:
-            if index not in with_terms and not lost_numbers(sentence.source, sentence.text):
-                self._tell(where, index, sentence)
+            self._tell(where, index, sentence)
 
         listening = self._emit is not None
-        found = self._ask_engine(
-            prepared, requests, partial=partial if listening else None, finished=finished if listening else None
-        )
-        changed = self._keep_numbers(prepared, found)
-        changed |= self._keep_terms(prepared, {i: changed.get(i, found[i]) for i in with_terms})
-        for index, sentence in changed.items():
-            self._tell(where, index, sentence)
-        return found | changed
-
-    def _keep_numbers(self, prepared: "Prepared", found: "dict[int, Sentence]") -> "dict[int, Sentence]":
-        """Sentences that lost a number, translated again with more care."""
-        lost = [i for i, sentence in found.items() if lost_numbers(sentence.source, sentence.text)]
-        if not lost:
-            return {}
-        careful = self._translator.careful(prepared, lost)
-        again = self._ask_engine(careful, dict(enumerate(careful.requests)))
-        better = {i: again[number] for number, i in enumerate(lost)}
-        return {i: s if severity(s.problems) < severity(found[i].problems) else found[i] for i, s in better.items()}
-
-    def _ask_engine(self, prepared: "Prepared", requests: dict[int, Any], **told: Any) -> "dict[int, Sentence]":
-        if self._cancelled:
-            raise ServeError(499, "cancelled", "the request was cancelled.")
-        self._job = self._dispatcher.submit(
+        return self._errand.run(
             prepared,
-            requests,
-            adapter=self.adapter,
-            urgent=self._ask.urgent,
-            seconds=max(0.0, self._until - time.monotonic()),
-            **told,
+            wanted,
+            self._adapters,
+            terms={i: self._origins[i].terms for i in wanted if self._origins[i].terms},
+            aligned=[i for i in wanted if self._ask.alignment or prepared.cores[i] in by_alignment],
+            partial=partial if listening else None,
+            finished=finished if listening else None,
         )
-        return self._dispatcher.wait(self._job)
-
-    def _keep_terms(self, prepared: "Prepared", sentences: "dict[int, Sentence]") -> "dict[int, Sentence]":
-        """Search again where a term is missing, each time with one more of them settled, from left to right."""
-        starts = dict.fromkeys(sentences, "")
-        hopeless: set[tuple[int, str]] = set()  # what the tokenizer cannot write; the answer flags it
-        tokenizer = self._translator.tokenizers[1]
-        while True:
-            wanted: dict[int, Wanted] = {}
-            requests = {}
-            for index, sentence in sentences.items():
-                terms = [t for t in self._origins[index].terms if (index, t.source) not in hopeless]
-                missing = [t for t in terms if not t.kept_in(sentence.text)]
-                if not missing:
-                    continue
-                settled = len(starts[index])
-                place, _, term = min((place_of(t, sentence, settled), t.start, t) for t in missing)
-                starts[index], wanted[index] = beginning(term, sentence, place), term
-                request = prepared.requests[index]
-                requests[index] = dataclasses.replace(
-                    request,
-                    options=dataclasses.replace(request.options, alignment=True),
-                    prefix=tuple(tokenizer.encode(starts[index])),
-                )
-            if not requests:
-                return sentences
-            for index, sentence in self._ask_engine(prepared, requests).items():
-                sentences[index] = unglued(wanted[index], sentence, starts[index])
-                if not wanted[index].kept_in(sentences[index].text):
-                    hopeless.add((index, wanted[index].source))
 
     # ---- the answer
 
@@ -295,7 +246,7 @@ class Work:
     def _values(self, index: int, sentence: "Sentence") -> dict[str, Any]:
         if not self._ask.alignment:
             sentence = dataclasses.replace(sentence, attention=None)
-        return sentence_values(sentence, self._origins[index], self._model, self.adapter)
+        return sentence_values(sentence, self._origins[index], self._model, self._adapters, self.via)
 
     def _assemble(self, prepared: "Prepared", found: "dict[int, Sentence]") -> list[Answer]:
         from regard.data.documents import Marked
@@ -327,7 +278,7 @@ class Work:
 
     def _values_of_whole(self, entry: "memory.MemoryEntry", text: str) -> dict[str, Any]:
         sentence = _remembered(text.strip(), entry.target_text)
-        values = sentence_values(sentence, Origin("memory", 100, entry.id), self._model, None)
+        values = sentence_values(sentence, Origin("memory", 100, entry.id), self._model)
         if self._ask.format == "text":
             start = len(text) - len(text.lstrip())
             values |= {"source_start": start, "source_end": start + len(text.strip())}
@@ -341,7 +292,7 @@ class Work:
 
 
 def _remembered(core: str, text: str) -> "Sentence":
-    from regard.tasks.translation import Sentence
+    from regard.tasks.translated import Sentence
 
     return Sentence(source=core, text=text, score=0.0, source_pieces=(), pieces=(), log_probs=())
 
@@ -350,15 +301,6 @@ def _within_space(source: str, text: str) -> str:
     """``text`` between the white space that stands around ``source``."""
     start = len(source) - len(source.lstrip())
     return source[:start] + text + source[len(source.rstrip()) :]
-
-
-def _terms_in(core: str, terms: "list[tuple[glossaries.Term, str]]") -> list[Wanted]:
-    found = [
-        Wanted(t.source, t.target, tuple(t.variants), t.case_sensitive, glossary, start, end)
-        for t, glossary in terms
-        for start, end in occurrences(t.source, core, t.case_sensitive)[:1]
-    ]
-    return longest_first(found)
 
 
 def _places(prepared: "Prepared", text_of: list[int]) -> dict[int, list[tuple[int, int]]]:

@@ -80,6 +80,7 @@ def _facts(preset: Preset, config: ModelConfig, outcome: Outcome) -> list[tuple[
         ("vocabulary", f"{config.source_vocab_size:,} source, {config.target_vocab_size:,} target pieces"),
         ("weights", f"{outcome.chosen}, stored as {preset.storage}"),
         ("training", f"{outcome.steps:,} steps, {outcome.tokens:,} target pieces, {outcome.minutes:,.1f} minutes"),
+        *([("privacy", outcome.promise)] if outcome.promise else []),
         ("made with", f"regard {__version__}, PyTorch {torch.__version__}, {outcome.device}"),
     ]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from regard.data.documents.marked import Marked, Tag
 from regard.tasks.alignment import word_attention, word_spans, words_of
 from regard.tasks.integrity import Problem
-from regard.tasks.translation import Sentence, Translation, loops
+from regard.tasks.pending import loops
+from regard.tasks.translated import Sentence, Translation
 
 if TYPE_CHECKING:
     from regard.tasks.translation import Translator

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from regard.base.config import read_json
 from regard.base.errors import ConfigError, DataError
@@ -19,7 +20,7 @@ from regard.data.dataset import PairStore, Part
 from regard.data.join import JoinConfig, join
 from regard.data.tokenizer import Tokenizer
 from regard.tasks.preset import Preset
-from regard.tasks.vocabulary import load_tokenizers, save_tokenizers, tag_of
+from regard.tasks.vocabulary import language_tags, load_tokenizers, save_tokenizers, tag_of
 from regard.train.checkpoint import CheckpointFolder
 
 Say = Callable[[str], None]
@@ -53,13 +54,14 @@ class Prepared:
         if not (folder / "done").exists():
             raise DataError(f"{folder} is not there; all processes of a run need the same file system.")
         tokenizers = load_tokenizers(folder)
-        tagged = bool(tokenizers[0].tags)
+        tagged = bool(language_tags(tokenizers[0]))
         parts, corpora = [], []
         for i, corpus in enumerate(preset.data.train):
             store = PairStore(folder / f"corpus-{i}")
             for reverse in (False, True) if corpus.both_directions else (False,):
                 target = corpus.source if reverse else corpus.target
                 prefix = (tokenizers[0].tag_id(tag_of(target)),) if tagged else ()
+                prefix += _tag_pieces(tokenizers[0], corpus.tag)
                 parts.append(Part(store, reverse, prefix, corpus.weight))
                 corpora.append(corpus)
         return cls(tokenizers, _mixed(parts, preset.data.temperature), corpora)
@@ -85,6 +87,18 @@ def _mixed(parts: list[Part], temperature: float) -> list[Part]:
         replace(part, weight=part.weight * scale * share / size if size else part.weight)
         for part, share, size in zip(parts, wanted, sizes, strict=True)
     ]
+
+
+def _tag_pieces(tokenizer: Tokenizer, tag: str) -> tuple[int, ...]:
+    """The pieces of a corpus's tag.
+
+    Raises:
+        ConfigError: this vocabulary cannot spell it.
+    """
+    pieces = tuple(tokenizer.encode(tag))
+    if tokenizer.unk_id in pieces:
+        raise ConfigError(f"this vocabulary has no pieces to spell the tag '{tag}' with; choose another.")
+    return pieces
 
 
 def _place(corpus: CorpusConfig, number: int) -> str:
@@ -113,28 +127,56 @@ def prepare(preset: Preset, say: Say) -> None:
         DataError: a corpus cannot be read; the message names file and line.
         ConfigError: the folder holds a run with other settings.
     """
-    folder = preset.output / "data"
+    prepare_once(preset, lambda folder: _prepare(preset, folder, say))
+
+
+class Run(Protocol):
+    """What a preset of any kind knows of its run."""
+
+    @property
+    def output(self) -> Path:
+        """Folder of the run."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must not change between two stretches of it, in JSON values."""
+        ...
+
+    def changes_since(self, recorded: dict[str, Any]) -> list[str]:
+        """How it differs from a recorded :meth:`fingerprint`."""
+        ...
+
+
+def prepare_once(run: Run, make: Callable[[Path], None]) -> None:
+    """Have ``make`` fill ``output/data``, unless that was done for the same settings.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings.
+    """
+    folder = run.output / "data"
     done = (folder / "done").exists() and (folder / "settings.json").exists()
     recorded = read_json(folder / "settings.json") if done else None
     if recorded is None:  # never prepared, or removed to save space: then the checkpoints know
-        recorded = (CheckpointFolder(preset.output / "training").state() or {}).get("settings")
-    changes = preset.changes_since(recorded) if recorded else []
+        recorded = (CheckpointFolder(run.output / "training").state() or {}).get("settings")
+    changes = run.changes_since(recorded) if recorded else []
     if changes:
         more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise ConfigError(
-            f"{preset.output} holds a run with other settings: {'; '.join(changes[:3])}{more}. "
+            f"{run.output} holds a run with other settings: {'; '.join(changes[:3])}{more}. "
             "Set another output, or remove this folder."
         )
     if not done:
-        _prepare(preset, folder, say)
+        make(folder)
+        write_atomic(folder / "settings.json", json.dumps(run.fingerprint(), indent=1, ensure_ascii=False))
+        write_atomic(folder / "done", "")
 
 
 def _prepare(preset: Preset, folder: Path, say: Say) -> None:
     data = preset.data
     for corpus in [*data.train, *data.dev, *data.test]:  # every error before anything is computed
         say(f"{corpus.name}: {check_corpus(corpus):,} pairs")
-    if preset.start:
-        tokenizers = _inherit_tokenizers(preset, preset.start.model)
+    if preset.vocabulary:
+        tokenizers = _inherit_tokenizers(preset, preset.vocabulary)
     else:
         say("training the tokenizer")
         tokenizers = _train_tokenizers(preset)
@@ -150,7 +192,7 @@ def _prepare(preset: Preset, folder: Path, say: Say) -> None:
             _examples(preset, corpus, report),
             *tokenizers,
             max_tokens=data.max_tokens,
-            keep_text=bool(data.subword_alpha),
+            keep_text=data.keeps_text,
         )
         total.kept += report.kept
         total.dropped.update(report.dropped)
@@ -158,8 +200,6 @@ def _prepare(preset: Preset, folder: Path, say: Say) -> None:
         say(f"{corpus.name}: {len(store):,} examples{long}")
     say(f"cleaning:\n{total}")
     write_atomic(folder / "cleaning.txt", f"{total}\n")
-    write_atomic(folder / "settings.json", json.dumps(preset.fingerprint(), indent=1, ensure_ascii=False))
-    write_atomic(folder / "done", "")
 
 
 def _examples(preset: Preset, corpus: CorpusConfig, report: CleanReport) -> Iterator[tuple[int, Pair]]:
@@ -203,14 +243,12 @@ def _inherit_tokenizers(preset: Preset, folder: Path) -> tuple[Tokenizer, Tokeni
         ConfigError: that model cannot be told apart the directions of this preset.
     """
     tokenizers = load_tokenizers(folder)
-    tags, directions = tokenizers[0].tags, preset.directions
+    tags, directions = language_tags(tokenizers[0]), preset.directions
     missing = sorted({target for _, target in directions if tag_of(target) not in tags}) if tags else []
     if missing:
-        raise ConfigError(
-            f"start.model: {folder} knows no target language {', '.join(missing)}; it has {' '.join(tags)}."
-        )
+        raise ConfigError(f"{folder} knows no target language {', '.join(missing)}; it has {' '.join(tags)}.")
     if not tags and len(directions) > 1:
-        raise ConfigError(f"start.model: {folder} translates in one direction; this preset has {len(directions)}.")
+        raise ConfigError(f"{folder} translates in one direction; this preset has {len(directions)}.")
     return tokenizers
 
 

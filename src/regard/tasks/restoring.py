@@ -3,18 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from regard.tasks.alignment import word_spans, words_of
 from regard.tasks.integrity import Mask, restore
-
-if TYPE_CHECKING:
-    from regard.tasks.translation import Sentence
+from regard.tasks.translated import Sentence
 
 
-def restored(sentence: "Sentence", masked: Mask) -> "Sentence":
+def restored(sentence: Sentence, masked: Mask) -> Sentence:
     """``sentence``, a translation of ``masked.text``, as a translation of what was masked.
 
     A stand-in that is lost goes behind the word of the translation that looked at it most.
@@ -42,7 +39,7 @@ def restored(sentence: "Sentence", masked: Mask) -> "Sentence":
     )
 
 
-def _place_of(sentence: "Sentence", stand_in: str) -> int | None:
+def _place_of(sentence: Sentence, stand_in: str) -> int | None:
     """Where in the text a stand-in belongs that is not there."""
     if sentence.attention is None or not sentence.pieces:
         return None

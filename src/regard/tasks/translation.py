@@ -10,7 +10,6 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -19,123 +18,26 @@ import numpy as np
 
 from regard.base.config import read_json
 from regard.base.errors import ConfigError, ModelError, did_you_mean
+from regard.base.extras import require
 from regard.data.tokenizer import Tokenizer
 from regard.decode.choice import EngineName, Precision, choose_engine
 from regard.decode.native_engine import NativeEngine
 from regard.decode.request import Hypothesis, Options, Request
 from regard.model.reading import load_config
-from regard.tasks.integrity import Mask, Problem, check, lost_numbers, mask, severity, unmask
+from regard.tasks.integrity import check, lost_numbers, mask, severity, unmask
+from regard.tasks.pending import Prepared, own_draws
+from regard.tasks.pivot import joined, language_between, second_step
 from regard.tasks.polish import polish
 from regard.tasks.restoring import restored
 from regard.tasks.segments import Segment, cut, lay_out, take_apart
-from regard.tasks.vocabulary import load_tokenizers, tag_of
+from regard.tasks.translated import Alternative, Part, Sentence, Translation
+from regard.tasks.vocabulary import Tagged, load_tokenizers, tag_of
 
 if TYPE_CHECKING:
     from regard.model import Transformer
 
 #: Longer sentences are cut at clause ends: the shipped model was trained on up to 160 pieces.
 MAX_PIECES = 120
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Another translation of a sentence."""
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One translated sentence."""
-
-    source: str
-    """What was translated."""
-    text: str
-    """The translation."""
-    score: float
-    """Mean natural-log probability of a piece: 0 is certain, -1 a guess among e ≈ 2.7 pieces each time."""
-    source_pieces: tuple[str, ...]
-    """Subword pieces of the source, without tag and end of sentence."""
-    pieces: tuple[str, ...]
-    """Subword pieces of the translation."""
-    log_probs: tuple[float, ...]
-    """Natural-log probability of each piece and of the end of the sentence."""
-    finished: bool = True
-    """False where the limit on the length cut the translation off."""
-    attention: np.ndarray | None = None
-    """Cross-attention, pieces × source pieces, rows sum to 1; with ``alignment=True``."""
-    alternatives: tuple[Alternative, ...] = ()
-    """Further hypotheses, best first."""
-    problems: tuple[Problem, ...] = ()
-    """What the translation did not keep of the source: placeholders, numbers."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Where a stretch of a text went."""
-
-    source: range
-    """Characters of the source."""
-    target: range
-    """Characters of the translation."""
-    sentence: Sentence | None = None
-    """What was translated; None where symbols or white space were copied."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """One translated text."""
-
-    source: str
-    """The text as it was given."""
-    text: str
-    """The translation."""
-    score: float
-    """Mean natural-log probability of a piece over all sentences; 0 where nothing had to be translated."""
-    sentences: tuple[Sentence, ...]
-    """The sentences that were translated, in order; copied symbols and white space are not among them."""
-    parts: tuple[Part, ...] = ()
-    """All of the text, in order: sentences and what was copied."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether every sentence came to its end."""
-        return all(sentence.finished for sentence in self.sentences)
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What its sentences did not keep."""
-        return tuple(problem for sentence in self.sentences for problem in sentence.problems)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Texts on their way through an engine: taken apart, encoded, and what to ask."""
-
-    texts: tuple[str, ...]
-    """The texts as they were given."""
-    source: str
-    """Language of the texts."""
-    target: str
-    """Language to translate into."""
-    parts: tuple[tuple[Segment, ...], ...]
-    """Of each text its sentences and what surrounds them."""
-    cores: tuple[str, ...]
-    """The sentences to translate, each different one once."""
-    masks: tuple[Mask, ...]
-    """The same with stand-ins for what must not change."""
-    encoded: list[list[int]]
-    """The pieces of ``masks``."""
-    requests: list[Request]
-    """One for each of ``cores``."""
-
-    def second_chance(self, index: int, hypotheses: Sequence[Hypothesis]) -> Request | None:
-        """What to ask instead where the translation of a sentence loops: the same under a rule that forbids it."""
-        request = self.requests[index]
-        if request.options.no_repeat_ngram or not loops(hypotheses[0].ids, self.encoded[index]):
-            return None
-        return dataclasses.replace(request, options=dataclasses.replace(request.options, no_repeat_ngram=3))
 
 
 class Translator:
@@ -162,7 +64,7 @@ class Translator:
         """
         self.tokenizers = tokenizers
         self.directions: list[tuple[str, str]] = [(d[0], d[1]) for d in task["directions"]]
-        self.tagged: bool = task["tagged"]
+        self.tagging = Tagged(task["tagged"])
         self.defaults = defaults or Options()
         if isinstance(model, NativeEngine):
             self.engine = model
@@ -182,6 +84,7 @@ class Translator:
         device: str = "auto",
         precision: Precision = "auto",
         threads: int | None = None,
+        shortlist: bool = True,
     ) -> "Translator":
         """Load a model folder; without a path, the model that ships with Regard; with several, their ensemble.
 
@@ -194,10 +97,13 @@ class Translator:
             device: auto, cpu, cuda or cuda:N.
             precision: auto, fp32, bf16 (PyTorch engine) or int8 (native engine).
             threads: CPU threads; the PyTorch engine's are those of the process.
+            shortlist: whether the native engine uses the model's shortlist, where its folder has one. It does not
+                where there are adapters, which may have learnt other words.
 
         Raises:
             ModelError: the folder is missing, damaged or not a translation model, or an adapter is not for it.
             ConfigError: the engine or the precision that was asked for cannot be had.
+            MissingExtra: the PyTorch engine is needed, and PyTorch is not installed.
         """
         paths = [shipped_model()] if path is None else [path] if isinstance(path, str | Path) else list(path)
         folders = [Path(p) for p in paths]
@@ -226,11 +132,12 @@ class Translator:
                 "never": tokenizers[1].never,
             }
             if adapted is None:
-                native = NativeEngine.from_folder(folders[0], **settings)
+                native = NativeEngine.from_folder(folders[0], use_shortlist=shortlist, **settings)
             else:
                 weights = {name: weight.detach().numpy() for name, weight in adapted.named_parameters()}
                 native = NativeEngine.from_weights(adapted.config, weights, where=str(folders[0]), **settings)
             return cls(native, tokenizers, task, defaults=defaults)
+        require("torch", f"the PyTorch engine ({choice.why})")
         import torch
 
         from regard.model.folder import load_model
@@ -250,6 +157,8 @@ class Translator:
     ) -> Translation | list[Translation]:
         """Translate a text, or several, of any length.
 
+        A direction that the model lacks is translated in two steps, through a language that it has both ways.
+
         Args:
             texts: texts; each is split into sentences, and its line ends are kept.
             source: language of the texts, such as ``en``.
@@ -257,8 +166,8 @@ class Translator:
             options: fields of :class:`regard.decode.Options`, such as ``beam=5``,
                 ``num_hypotheses=3`` or ``alignment=True``; ``prefix="…"`` forces the
                 translation of each sentence to begin so; ``banned=["…"]`` takes words
-                that must not occur; ``adapters={"name": 1.0}`` says how much of which
-                adapters to use.
+                that must not occur, and ``required=["…"]`` words that must;
+                ``adapters={"name": 1.0}`` says how much of which adapters to use.
 
         Returns:
             A :class:`Translation` for a string, else a list in the order of ``texts``.
@@ -269,40 +178,61 @@ class Translator:
         single = isinstance(texts, str)
         prepared = self.prepare([texts] if single else texts, source, target, **options)
         sentences = self._decode(prepared)
-        lost = [i for i, s in enumerate(sentences) if lost_numbers(s.source, s.text)]
-        for i, careful in zip(lost, self._decode(self.careful(prepared, lost)), strict=True):
-            if severity(careful.problems) < severity(sentences[i].problems):
-                sentences[i] = careful
+        if prepared.via:
+            onward = self._decode(second_step(self, prepared, dict(enumerate(sentences))))
+            sentences = [joined(*steps) for steps in zip(sentences, onward, strict=True)]
         results = self.finish(prepared, sentences)
         return results[0] if single else results
 
-    def prepare(self, texts: Iterable[str], source: str, target: str, **options: Any) -> "Prepared":
+    def prepare(self, texts: Iterable[str], source: str, target: str, **options: Any) -> Prepared:
         """The first half of :meth:`translate`: requests for an engine that somebody else drives.
 
         Args and Raises are those of :meth:`translate`.
         """
-        source, target = self._check_direction(source, target)
-        prefix = tuple(self.tokenizers[1].encode(options.pop("prefix", "")))
-        adapters = options.pop("adapters", None)
-        if "banned" in options:
-            options["banned"] = self._banned(options["banned"])
-        search = _options(self.defaults, options)
-        search = dataclasses.replace(search, min_length=max(1, search.min_length))  # words never become nothing
+        source, target = source.lower(), target.lower()
+        if (source, target) not in self.directions and (via := language_between(self.directions, source, target)):
+            # What is wished of the translation is wished of the last step.
+            passed = {name: options[name] for name in ("alignment", "adapters") if name in options}
+            first = self.prepare(texts, source, via, **passed)
+            return dataclasses.replace(first, target=target, via=via, onward=options)
         texts = tuple(str(text) for text in texts)
         parts = tuple(tuple(self._take_apart(text, source, target)) for text in texts)
         # Each different sentence once.
         cores = tuple({s.core: None for part in parts for s in part if s.core})
+        return dataclasses.replace(self.ask(cores, source, target, **options), texts=texts, parts=parts)
+
+    def ask(self, cores: Sequence[str], source: str, target: str, **options: Any) -> Prepared:
+        """The same for sentences that need not be taken apart, and a direction that the model has itself.
+
+        Args and Raises are those of :meth:`translate`.
+        """
+        source, target = self.check_direction(source, target)
+        tag, begin = self.tags(source, target)
+        prefix = (*begin, *self.tokenizers[1].encode(options.pop("prefix", "")))
+        adapters = options.pop("adapters", None)
+        if "banned" in options:
+            options["banned"] = self._banned(options["banned"])
+        if "required" in options:
+            options["required"] = tuple(self._pieces(word) for word in options["required"])
+        search = _options(self.defaults, options)
+        least = len(begin) + max(1, search.min_length)  # words never become nothing
+        most = len(begin) + search.max_length if search.max_length else 0
+        search = dataclasses.replace(search, min_length=least, max_length=most)
         masks = tuple(map(mask, cores))
         encoded = self.tokenizers[0].encode_batch(masked.text for masked in masks)
-        tag = [self.tokenizers[0].tag_id(tag_of(target))] if self.tagged else []
         aligned = dataclasses.replace(search, alignment=True)  # says where a stand-in belongs that is lost
         requests = [
-            Request([*tag, *ids, self.tokenizers[0].eos_id], aligned if m.originals else search, prefix, adapters)
-            for ids, m in zip(encoded, masks, strict=True)
+            Request(
+                [*tag, *ids, self.tokenizers[0].eos_id],
+                own_draws(aligned if m.originals else search, core),
+                prefix,
+                adapters,
+            )
+            for core, ids, m in zip(cores, encoded, masks, strict=True)
         ]
-        return Prepared(texts, source, target, parts, cores, masks, encoded, requests)
+        return Prepared((), source, target, (), tuple(cores), masks, encoded, requests, tuple(begin))
 
-    def careful(self, prepared: "Prepared", indices: Sequence[int]) -> "Prepared":
+    def careful(self, prepared: Prepared, indices: Sequence[int]) -> Prepared:
         """Some sentences of ``prepared`` with stand-ins for every number: for those that lost one."""
         cores = tuple(prepared.cores[i] for i in indices)
         masks = tuple(mask(core, numbers=True) for core in cores)
@@ -317,10 +247,10 @@ class Translator:
             prepared, texts=(), parts=(), cores=cores, masks=masks, encoded=encoded, requests=requests
         )
 
-    def sentence(self, prepared: "Prepared", index: int, hypotheses: Sequence[Hypothesis]) -> Sentence:
+    def sentence(self, prepared: Prepared, index: int, hypotheses: Sequence[Hypothesis]) -> Sentence:
         """What an engine found for one request of ``prepared``, best first, as a sentence."""
         ids, skip = prepared.encoded[index], 1 if self.tagged else 0
-        best, *others = hypotheses
+        best, *others = map(prepared.without_begin, hypotheses)
         attention = None
         if best.alignment is not None:  # between real pieces only
             attention = best.alignment[:, skip : skip + len(ids)]
@@ -338,15 +268,15 @@ class Translator:
             alternatives=tuple(Alternative(tokenizer.decode(h.ids), _mean(h.log_probs)) for h in others),
         )
         sentence = restored(raw, prepared.masks[index])
-        text = polish(sentence.source, sentence.text, prepared.source, prepared.target)
+        text = polish(sentence.source, sentence.text, prepared.source, prepared.via or prepared.target)
         problems = (*sentence.problems, *check(sentence.source, text))
         return dataclasses.replace(sentence, text=text, problems=problems)
 
-    def partial(self, prepared: "Prepared", index: int, hypothesis: Hypothesis) -> str:
+    def partial(self, prepared: Prepared, index: int, hypothesis: Hypothesis) -> str:
         """What a person may be shown of a translation that is not finished."""
         return unmask(self.tokenizers[1].decode(hypothesis.ids), prepared.masks[index])
 
-    def finish(self, prepared: "Prepared", sentences: Sequence[Sentence]) -> list[Translation]:
+    def finish(self, prepared: Prepared, sentences: Sequence[Sentence]) -> list[Translation]:
         """The second half of :meth:`translate`: whole texts of a translation for each of ``prepared.cores``."""
         found = dict(zip(prepared.cores, sentences, strict=True))
         results = []
@@ -364,9 +294,43 @@ class Translator:
             results.append(Translation(text, joined, _mean(log_probs), own, tuple(p for p, _ in parts)))
         return results
 
+    def check_direction(self, source: str, target: str) -> tuple[str, str]:
+        """The codes of a direction that the model has itself.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        source, target = source.lower(), target.lower()
+        if (source, target) not in self.directions:
+            known = ", ".join(f"{s}→{t}" for s, t in self.directions)
+            raise ConfigError(f"this model does not translate {source}→{target}. It has {known}.")
+        return source, target
+
     # ---- parts
 
-    def _decode(self, prepared: "Prepared") -> list[Sentence]:
+    @property
+    def tagged(self) -> bool:
+        """Whether a tag stands in front of the source."""
+        return self.tagging is not Tagged.NOT
+
+    def tags(self, source: str, target: str) -> tuple[list[int], list[int]]:
+        """The pieces that stand in front of a source, and those that its translation must begin with."""
+        if self.tagging is Tagged.NOT:
+            return [], []
+        if self.tagging is Tagged.SOURCE:
+            return [self.tokenizers[0].tag_id(tag_of(target))], []
+        return [self.tokenizers[0].tag_id(tag_of(source))], [self.tokenizers[1].tag_id(tag_of(target))]
+
+    def _decode(self, prepared: Prepared) -> list[Sentence]:
+        """A sentence for each request; what lost a number is decoded again with more care."""
+        sentences = self._search(prepared)
+        lost = [i for i, s in enumerate(sentences) if lost_numbers(s.source, s.text)]
+        for i, careful in zip(lost, self._search(self.careful(prepared, lost)), strict=True):
+            if severity(careful.problems) < severity(sentences[i].problems):
+                sentences[i] = careful
+        return sentences
+
+    def _search(self, prepared: Prepared) -> list[Sentence]:
         """A sentence for each request; those that loop are decoded again under a rule that forbids it."""
         hypotheses = self.engine.translate(prepared.requests)
         again = {i: stricter for i, h in enumerate(hypotheses) if (stricter := prepared.second_chance(i, h))}
@@ -374,12 +338,8 @@ class Translator:
             hypotheses[i] = better
         return [self.sentence(prepared, i, h) for i, h in enumerate(hypotheses)]
 
-    def _check_direction(self, source: str, target: str) -> tuple[str, str]:
-        source, target = source.lower(), target.lower()
-        if (source, target) not in self.directions:
-            known = ", ".join(f"{s}→{t}" for s, t in self.directions)
-            raise ConfigError(f"this model does not translate {source}→{target}. It has {known}.")
-        return source, target
+    def _pieces(self, word: str | Sequence[int]) -> tuple[int, ...]:
+        return tuple(self.tokenizers[1].encode(word) if isinstance(word, str) else word)
 
     def _banned(self, words: Iterable[str | Sequence[int]]) -> tuple[tuple[int, ...], ...]:
         """Each word as pieces, as it stands, and with a capital or without."""
@@ -401,21 +361,6 @@ class Translator:
             else:
                 segments += cut(segment, source, max(1, len(segment.core) * MAX_PIECES // count))
         return segments
-
-
-def loops(ids: Sequence[Any], source: Sequence[Any]) -> bool:
-    """Whether a translation repeats itself as no translation of ``source`` would: one run of 1 to 4
-    pieces four times on end, where the source has no run three times on end."""
-    return _repeats(ids, 4) and not _repeats(source, 3)
-
-
-def _repeats(ids: Sequence[Any], times: int) -> bool:
-    for size in range(1, 5):
-        for start in range(len(ids) - size * times + 1):
-            run = ids[start : start + size]
-            if all(ids[start + k * size : start + (k + 1) * size] == run for k in range(1, times)):
-                return True
-    return False
 
 
 def _with_adapters(

@@ -1,8 +1,8 @@
 """Training a translation model: parallel text in, a model folder out."""
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,28 @@ from regard.base.errors import ConfigError, DataError
 from regard.base.files import write_atomic
 from regard.data.batch import Batch, collate
 from regard.data.corpus import Pair, read_pairs
+from regard.data.poisson import PoissonSampler
 from regard.data.sampler import BatchSampler
-from regard.data.sampling import SubwordSampler
+from regard.data.tokenizer import Tokenizer
 from regard.model import Transformer
+from regard.model.distillation import Distilled
 from regard.model.folder import assign_weights, load_weights, model_hash, save_model
+from regard.model.objective import CrossEntropy, Objective
+from regard.model.rounded import round_products
+from regard.tasks.augmentation import Augmentation
 from regard.tasks.card import Recipe, write_card
+from regard.tasks.distillation import follow, load_objective
 from regard.tasks.preparation import Prepared, Say, prepare
-from regard.tasks.preset import Preset
+from regard.tasks.preset import Preset, StartConfig
+from regard.tasks.stream import SampledTask
 from regard.tasks.tuning import TuningTask
-from regard.tasks.vocabulary import save_tokenizers, tag_of
+from regard.tasks.vocabulary import language_tags, save_tokenizers, tag_of
+from regard.tasks.warm_start import start_stack
 from regard.train.checkpoint import workplace
 from regard.train.distributed import Processes
+from regard.train.privacy import check_accountant
 from regard.train.progress import check_trackers
-from regard.train.task import Outcome, Task
+from regard.train.task import Outcome
 from regard.train.trainer import Trainer
 from regard.tune.folder import method_of
 from regard.tune.method import choose
@@ -36,7 +45,7 @@ from regard.tune.method import choose
 _DEV_ROWS = 64
 
 
-class TranslationTask(Task):
+class TranslationTask(SampledTask):
     """Batches, loss, validation and saving of a translation model."""
 
     def __init__(self, preset: Preset, prepared: Prepared, recipe: Recipe | None = None):
@@ -49,72 +58,32 @@ class TranslationTask(Task):
         self.preset, self.prepared, self.recipe = preset, prepared, recipe
         self.tokenizers, self.parts = prepared.tokenizers, prepared.parts
         self.config = preset.model_config(self.tokenizers[0].vocab_size, self.tokenizers[1].vocab_size)
-        self.sampler = BatchSampler(self.parts, preset.train.tokens, seed=preset.train.seed)
-        alpha = preset.data.subword_alpha
-        self._samplers = [SubwordSampler(tokenizer, alpha) for tokenizer in self.tokenizers] if alpha else []
+        if preset.train.privacy:  # the seed of a private run must not be known
+            examples, seed = preset.train.privacy.examples, secrets.randbits(63)
+            self.sampler = PoissonSampler(self.parts, examples, seed=seed)
+            self.sample_rate = self.sampler.rate
+        else:
+            self.sampler = BatchSampler(self.parts, preset.train.tokens, seed=preset.train.seed)
+        self.augmentation = Augmentation(preset.data, prepared)
+        self.leaves_out = self.config.layer_drop > 0
+        self.objective: Objective = preset.regularise.objective(CrossEntropy(preset.train.label_smoothing))
         self.signatures: dict[str, str] = {}
+        #: Float32 weights that do not learn, which belong to the finished model as well.
+        self.frozen: dict[str, Tensor] = {}
         self._dev: list[tuple[str, str, list[Pair]]] | None = None
         self._dev_batches: list[Batch] | None = None
 
     # ---- the stream
 
-    def draw(self) -> np.ndarray:
-        """The next batch's plan: n×2, part and index in the part."""
-        return next(self.sampler)
-
     def batch(self, plan: np.ndarray) -> Batch:
-        """Look up, or sample, the pieces of a plan."""
+        """Look up the pieces of a plan, and change them as the preset wants."""
         examples = [self.parts[part].example(index) for part, index in plan]
-        if self._samplers:
-            examples = self._sampled(plan, examples)
-        if self.preset.data.word_dropout:
-            examples = self._with_gaps(plan, examples)
-        return self._collate(examples)
-
-    def _seed(self, plan: np.ndarray) -> int:
-        """For what is drawn for a plan; it depends on nothing else, so that a resumed run draws alike."""
-        return int.from_bytes(hashlib.blake2b(plan.tobytes(), digest_size=4).digest()) ^ self.sampler.epoch
-
-    def _with_gaps(
-        self, plan: np.ndarray, examples: list[tuple[np.ndarray, np.ndarray]]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The examples with some source pieces unknown; never those of a tag."""
-        random = np.random.Generator(np.random.PCG64(self._seed(plan)))
-        found = []
-        for (part, _), (source, target) in zip(plan, examples, strict=True):
-            unknown = random.random(len(source)) < self.preset.data.word_dropout
-            unknown[: len(self.parts[part].prefix)] = False
-            found.append((np.where(unknown, self.tokenizers[0].unk_id, source), target))
-        return found
+        return self._collate(self.augmentation(plan, examples, self.seed_of(plan)))
 
     def _collate(self, examples: Sequence[tuple[Any, Any]]) -> Batch:
         c = self.config
         sources, targets = [source for source, _ in examples], [target for _, target in examples]
         return collate(sources, targets, pad_id=c.pad_id, bos_id=c.bos_id, eos_id=c.eos_id)
-
-    def _sampled(
-        self, plan: np.ndarray, examples: list[tuple[np.ndarray, np.ndarray]]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The same examples in other pieces."""
-        limit, seed = self.preset.data.max_tokens, self._seed(plan)
-        sides = []
-        for side, sampler in enumerate(self._samplers):
-            texts = [self.parts[p].store.text(i, side ^ self.parts[p].reverse) for p, i in plan]
-            sides.append(sampler.sample(texts, seed + side))
-        found = []
-        for (part, _), example, source, target in zip(plan, examples, *sides, strict=True):
-            # Memory and learned positions are limited; what comes out too long stays as the tokenizer cuts it best.
-            fits = max(len(source), len(target)) <= limit
-            found.append((self.parts[part].with_prefix(source), target) if fits else example)
-        return found
-
-    def examples(self, plan: np.ndarray) -> list[np.ndarray]:
-        """A plan for each pair."""
-        return [plan[i : i + 1] for i in range(len(plan))]
-
-    def split(self, plan: np.ndarray, count: int) -> list[np.ndarray]:
-        """Every ``count``-th example each: neighbours are of like length."""
-        return [plan[i::count] for i in range(min(count, len(plan)))]
 
     def describe(self, plan: np.ndarray) -> str:
         """Name the pairs of a plan by file and line, with the beginning of the source."""
@@ -124,25 +93,22 @@ class TranslationTask(Task):
             names.append(f"{self.prepared.locate(part, index)} ('{text[:60]}{'…' if len(text) > 60 else ''}')")
         return "; ".join(names)
 
-    @property
-    def epochs(self) -> float:
-        """Passes over the data so far."""
-        return self.sampler.epochs
-
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands, and the signatures of what was measured."""
-        return {**self.sampler.state_dict(), "signatures": self.signatures}
+        return {**super().state_dict(), "signatures": self.signatures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where another stream stood."""
-        self.sampler.load_state_dict(state)
+        super().load_state_dict(state)
         self.signatures = state.get("signatures", {})
 
     # ---- loss and judging
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Summed label-smoothed cross-entropy."""
-        return model(batch, self.preset.train.label_smoothing)
+        """The objective: label-smoothed cross-entropy, or what stands in its place, summed."""
+        if isinstance(self.objective, CrossEntropy):  # which any model of sentence pairs knows
+            return model(batch, self.objective.label_smoothing)
+        return model(batch, objective=self.objective)
 
     def dev(self) -> list[tuple[str, str, list[Pair]]]:
         """Development pairs by direction, in the order of the corpora."""
@@ -220,7 +186,7 @@ class TranslationTask(Task):
 
     @property
     def _tagged(self) -> bool:
-        return bool(self.tokenizers[0].tags)
+        return bool(language_tags(self.tokenizers[0]))
 
     def languages(self) -> dict[str, Any]:
         """The task section of the model's configuration."""
@@ -234,9 +200,7 @@ class TranslationTask(Task):
 
     def save(self, folder: Path, outcome: Outcome) -> None:
         """Write the model folder."""
-        weights = outcome.weights
-        if self.preset.start and self.preset.start.rates:  # what was frozen is as it was
-            weights = load_weights(self.preset.start.model / "model.safetensors") | weights
+        weights = self.frozen | outcome.weights
         save_model(folder, self.config, weights, storage=self.preset.storage, task=self.languages())
         save_tokenizers(folder, self.tokenizers)
         write_atomic(folder / "generation.json", json.dumps({"beam": 5, "length_penalty": 1.0}, indent=2) + "\n")
@@ -252,13 +216,19 @@ class TranslationTask(Task):
         )
 
 
-def train(preset: Preset, say: Say, recipe: Recipe | None = None) -> Path | None:
+def train(
+    preset: Preset,
+    say: Say,
+    recipe: Recipe | None = None,
+    on_validation: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> Path | None:
     """Run, or go on with, the training that ``preset`` describes.
 
     Args:
         preset: the run.
         say: takes what a person should read; called in every process.
         recipe: how the run was started, for the card.
+        on_validation: told the step and the metrics of each validation; what it raises ends the run.
 
     Returns:
         The model folder, or None when the run was interrupted (running it again goes on).
@@ -269,20 +239,26 @@ def train(preset: Preset, say: Say, recipe: Recipe | None = None) -> Path | None
         RegardError: the training cannot go on, or the disk is full; checkpoints are as they were.
     """
     check_trackers(preset.train)
+    check_accountant(preset.train.privacy)
     processes = Processes(choose_device(preset.train.device))
     try:
         with workplace(preset.output) if processes.is_first else nullcontext():
+            taught = _taught(preset)
             processes.first(lambda: prepare(preset, say))
             task = TranslationTask(preset, Prepared.open(preset), recipe)
+            if taught is not None:
+                task.objective = preset.regularise.objective(taught)
             if preset.train.validate_every:
                 processes.first(lambda: len(task.dev()))  # an error there should not wait for the first validation
             torch.manual_seed(preset.train.seed)
             model = Transformer(task.config)
             factors: dict[str, float] = {}
             if preset.start:
-                say(f"starting from {preset.start.model}")
-                assign_weights(model, load_weights(preset.start.model / "model.safetensors"), str(preset.start.model))
+                _start(model, preset.start, task.tokenizers, say)
                 factors = slow_down(model, preset.start.rates)
+                task.frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
+            if preset.regularise.int8:
+                round_products(model)
             learned = task if preset.tune is None else _tuning(task, model, preset, recipe)
             count = sum(parameter.numel() for parameter in model.parameters())
             trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -296,10 +272,24 @@ def train(preset: Preset, say: Say, recipe: Recipe | None = None) -> Path | None
                 settings=preset.fingerprint(),
                 factors=factors,
                 processes=processes,
+                on_validation=on_validation,
             )
+            if taught is not None:
+                follow(taught, model)
             return trainer.train()
     finally:
         processes.close()
+
+
+def _start(model: Transformer, start: StartConfig, tokenizers: tuple[Tokenizer, Tokenizer], say: Say) -> None:
+    """Give ``model`` the weights to start from."""
+    if start.model is not None:
+        say(f"starting from {start.model}")
+        assign_weights(model, load_weights(start.model / "model.safetensors"), str(start.model))
+    shared = model.source_embedder.tokens.weight is model.target_embedder.tokens.weight
+    for side, folder in start.stacks:
+        first = side == "encoder" or start.encoder is None or not shared
+        say(start_stack(model, side, folder, tokenizers[side == "decoder"], embedding=first))
 
 
 def slow_down(model: nn.Module, rates: Mapping[str, float]) -> dict[str, float]:
@@ -323,9 +313,18 @@ def slow_down(model: nn.Module, rates: Mapping[str, float]) -> dict[str, float]:
     return factors
 
 
+def _taught(preset: Preset) -> Distilled | None:
+    """The loss where there are teachers."""
+    if preset.distill is None:
+        return None
+    assert preset.vocabulary is not None
+    return load_objective(preset.distill, preset.directions, preset.vocabulary, preset.train.label_smoothing)
+
+
 def _tuning(task: TranslationTask, model: Transformer, preset: Preset, recipe: Recipe | None) -> TuningTask:
     """The same task for an adapter."""
     assert preset.start is not None
+    assert preset.start.model is not None
     assert preset.tune is not None
     count = sum(len(part.store) for part in task.parts if not part.reverse)
     if count < 2:

@@ -51,6 +51,7 @@ class TuningTask(Task):
         """
         self.inner, self.method, self.preset, self.base = inner, method, preset, base
         self.count, self.recipe = examples, recipe
+        self.leaves_out, self.sample_rate = inner.leaves_out, inner.sample_rate
         self.size = sum(parameter.numel() for parameter in model.parameters())
         attach(model, method, _NAME)
         parameters = parameters_of(model, _NAME)
@@ -100,7 +101,8 @@ class TuningTask(Task):
 
     @property
     def _base_name(self) -> str:
-        return self.preset.start.model.resolve().name if self.preset.start else ""
+        start = self.preset.start
+        return start.model.resolve().name if start and start.model else ""
 
     def _card(self, outcome: Outcome) -> str:
         settings = "".join(f"- {name}: {value}\n" for name, value in describe(self.method).items())
@@ -113,6 +115,7 @@ class TuningTask(Task):
             f"Belongs to the model whose weights have the hash {self.base}.\n"
             f"Trained on {self.count:,} examples in {outcome.steps:,} steps and {outcome.minutes:.1f} minutes; "
             f"{self.trained:,} weights beside the model's {self.size:,}. Taken: {outcome.chosen}.\n\n"
+            f"{f'Privacy: {outcome.promise}.' if outcome.promise else ''}\n\n"
             f"## Method\n\n{settings}\n## Validation\n\n{metrics or '- none'}\n\n"
             f"## How to make it\n\n```\n{command}\n```\n\nMade with regard {__version__}, PyTorch {torch.__version__}, "
             f"{outcome.device}.\n"

@@ -1,16 +1,37 @@
 """The pieces of a translation model: its tokenisers in a folder, and the tags that name the target language."""
 
+from enum import Enum
 from pathlib import Path
 
 from regard.base.config import read_json
-from regard.base.errors import ConfigError
+from regard.base.errors import ConfigError, ModelError
 from regard.data.mapped import FORMAT, MappedTokenizer
 from regard.data.tokenizer import Tokenizer
 
 
+class Tagged(Enum):
+    """How a model is told which languages it has before it: ``tagged`` in the task section of its configuration."""
+
+    NOT = False
+    """It has one direction."""
+    SOURCE = True
+    """The tag of the target language stands in front of the source, as in models that Regard trains."""
+    BOTH = "both"
+    """Source and translation begin with the tag of their own language, as in M2M-100."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Tagged":
+        raise ModelError(f"this version of Regard knows no models with tagged: {value!r}.")
+
+
 def tag_of(language: str) -> str:
-    """The piece in front of the source that says which language to translate into."""
+    """The piece that names a language."""
     return f"<2{language}>"
+
+
+def language_tags(tokenizer: Tokenizer) -> list[str]:
+    """The tags that name languages; others mark places in the text that a model is pretrained on."""
+    return [tag for tag in tokenizer.tags if tag.startswith("<2")]
 
 
 def save_tokenizers(folder: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:

@@ -50,6 +50,31 @@ class StoppingConfig:
 
 
 @dataclass(frozen=True)
+class PrivacyConfig:
+    """Differential privacy: how much single examples may show in the weights (:mod:`regard.train.privacy`)."""
+
+    examples: int
+    """Examples of a step on average, in place of ``tokens``; large lots learn most for their price."""
+    epsilon: float = 0.0
+    """Budget ε of the whole run; the noise that keeps to it is worked out. Needs ``steps``. 0: ``noise`` is given."""
+    noise: float = 0.0
+    """σ, standard deviation of the noise in units of ``clip``; 0: worked out from ``epsilon``."""
+    delta: float = 1e-5
+    """δ: chance that the promise does not hold; well below one over the number of examples."""
+    clip: float = 1.0
+    """C, largest norm of the gradient of one example."""
+
+    def __post_init__(self) -> None:
+        _check_range(self, examples=(1, math.inf), epsilon=(0, math.inf), noise=(0, math.inf))
+        if bool(self.epsilon) == bool(self.noise):
+            raise ConfigError("privacy: give one of epsilon (the budget) and noise.")
+        if not 0 < self.delta < 1:
+            raise ConfigError(f"delta is {self.delta}; it must lie between 0 and 1.")
+        if not 0 < self.clip < math.inf:
+            raise ConfigError(f"clip is {self.clip}; it must be positive.")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything the trainer needs to know."""
 
@@ -81,6 +106,8 @@ class TrainConfig:
     """Decoupled weight decay (Loshchilov and Hutter 2019), on matrices only."""
     clip: float = 1.0
     """Largest gradient norm; 0 for no clipping."""
+    privacy: PrivacyConfig | None = None
+    """Differential privacy (extra regard[private]); none by default."""
     ema: float = 0.0
     """Decay of the exponential moving average of the weights, e.g. 0.999; 0 for none. Validation judges the average."""
     compile: bool = False
@@ -123,6 +150,10 @@ class TrainConfig:
             raise ConfigError(f"label_smoothing lies in [0, 1), got {self.label_smoothing}.")
         if not 0.0 <= self.ema < 1.0:
             raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}.")
+        if self.privacy and self.accumulate > 1:
+            raise ConfigError("accumulate has no effect with privacy: a step takes privacy.examples.")
+        if self.privacy and self.privacy.epsilon and not self.steps:
+            raise ConfigError("privacy.epsilon is the budget of a run of known length: set steps.")
         self._check_final()
 
     def _check_final(self) -> None:

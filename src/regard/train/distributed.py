@@ -39,9 +39,9 @@ class Processes:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Make backward passes average gradients over all processes."""
-        return DistributedDataParallel(model) if self.world > 1 else model
+    def wrap(self, model: nn.Module, *, leaves_out: bool = False) -> nn.Module:
+        """Make backward passes average gradients over all processes; ``leaves_out``: some may have no gradient."""
+        return DistributedDataParallel(model, find_unused_parameters=leaves_out) if self.world > 1 else model
 
     def sum(self, *values: float) -> list[float]:
         """Each value summed over all processes."""

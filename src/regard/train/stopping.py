@@ -43,6 +43,13 @@ class EarlyStopping:
         """Whether patience has run out."""
         return bool(self.config.patience) and self.bad >= self.config.patience
 
+    def verdict(self) -> str:
+        """Why to stop, in words; empty where patience has not run out."""
+        if not self.exhausted:
+            return ""
+        best = "none" if self.best is None else f"{self.best:.4f} at step {self.best_step:,}"
+        return f"{self.config.metric} has not improved in {self.bad} validations (best: {best})"
+
     def state_dict(self) -> dict[str, Any]:
         """The best validation and how many came after it, as JSON values."""
         return {"best": self.best, "best_step": self.best_step, "bad": self.bad}

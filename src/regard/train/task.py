@@ -30,6 +30,8 @@ class Outcome:
     """Time spent in steps."""
     device: str
     """The hardware's name."""
+    promise: str = ""
+    """What is guaranteed of the run, in words, such as its privacy."""
 
 
 class Task(ABC):
@@ -37,6 +39,10 @@ class Task(ABC):
 
     #: Whether a larger value of a validation metric is better; others count as losses.
     higher_is_better: frozenset[str] = frozenset({"bleu", "chrf", "accuracy"})
+    #: Whether a loss may not depend on some of the trained weights, where layers are left out at random.
+    leaves_out: bool = False
+    #: Probability with which :meth:`draw` takes each example, where it takes each by itself.
+    sample_rate: float | None = None
 
     @abstractmethod
     def draw(self) -> Any:

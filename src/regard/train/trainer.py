@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from regard.base.device import choose_device, cpu_count, cpu_name, has_fast_bf16, keep_freed_memory
-from regard.base.errors import RegardError
+from regard.base.errors import ConfigError, RegardError
 from regard.train.blame import blame
 from regard.train.checkpoint import Checkpoint, CheckpointFolder
 from regard.train.config import TrainConfig
 from regard.train.distributed import Processes
 from regard.train.finish import choose_weights, move_model, write_model
+from regard.train.gradients import Batchwise, GradientSource, OnWorkers
 from regard.train.interruption import Abandoned, Interruption
+from regard.train.limits import reached, remaining
 from regard.train.optimizer import MasterAdamW, MovingAverage
+from regard.train.privacy import Private, check_accountant
 from regard.train.progress import Reporter
 from regard.train.schedule import learning_rate
 from regard.train.stopping import EarlyStopping
@@ -43,6 +46,7 @@ class Trainer:
         settings: dict[str, Any] | None = None,
         factors: Mapping[str, float] | None = None,
         processes: Processes | None = None,
+        on_validation: Callable[[int, Mapping[str, float]], None] | None = None,
     ):
         """
         Args:
@@ -53,7 +57,9 @@ class Trainer:
             settings: what must not change during the run, kept in the checkpoints.
             factors: on the learning rate of single weights, by name.
             processes: the group that this process has already joined.
+            on_validation: told the step and the metrics of each validation; what it raises ends the run.
         """
+        check_accountant(config.privacy)
         self.processes = processes or Processes(choose_device(config.device))
         threads = config.threads or max(1, cpu_count() // self.processes.here)
         torch.set_num_threads(threads)
@@ -73,12 +79,9 @@ class Trainer:
         )
         self.average = MovingAverage(self.optimizer.weights(), config.ema) if config.ema else None
         self.stopping = EarlyStopping(config.stopping, config.stopping.metric in task.higher_is_better)
-        wrapped = self.processes.wrap(self.model)
-        self.forward: Any = torch.compile(wrapped, dynamic=True) if config.compile else wrapped
-        alone = self.device.type == "cpu" and self.processes.world == 1 and not config.compile
-        self.workers = Workers(threads) if alone else None
+        self.gradients = self._gradient_source(threads)
         self.checkpoints = CheckpointFolder(self.output / "training")
-        self.settings = settings or {}
+        self.settings, self.on_validation = settings or {}, on_validation
         self.step_count = 0
         self.tokens_seen = 0
         self.seconds = 0.0
@@ -88,6 +91,18 @@ class Trainer:
         self._validated_step = self._saved_step = 0
         self._interruption = Interruption()
         torch.manual_seed(config.seed + 7919 * self.processes.rank)
+
+    def _gradient_source(self, threads: int) -> GradientSource:
+        config, processes = self.config, self.processes
+        wrapped = processes.wrap(self.model, leaves_out=self.task.leaves_out)
+        forward: Any = torch.compile(wrapped, dynamic=True) if config.compile else wrapped
+        if config.privacy is not None:
+            if processes.world > 1:
+                raise ConfigError("train.privacy works in one process; start it without torchrun.")
+            return Private(self.task, forward, self.optimizer, config.privacy, config.steps, self.device)
+        if self.device.type == "cpu" and processes.world == 1 and not config.compile:
+            return OnWorkers(self.task, forward, self.optimizer, Workers(threads))
+        return Batchwise(self.task, forward, self.optimizer, processes)
 
     # ---- one step
 
@@ -103,19 +118,8 @@ class Trainer:
         began = time.perf_counter()
         world, rank = self.processes.world, self.processes.rank
         plans = [self.task.draw() for _ in range(self.config.accumulate * world)][rank::world]
-        if self.workers is not None:
-            plans = [part for plan in plans for part in self.task.split(plan, self.workers.count)]
-        batches = [self.task.batch(plan) for plan in plans]
-        (tokens,) = self.processes.sum(sum(batch.num_tokens for batch in batches))
         self.model.train()
-        if self.workers is not None:
-            loss, gradients = self.workers.gradients(
-                self.task, self.forward, batches, self.optimizer.parameters, tokens
-            )
-            self.optimizer.add(gradients)
-        else:
-            loss = self._backward(batches, tokens)
-        (total,) = self.processes.sum(loss)
+        total, tokens = self.gradients.compute(plans)
         rate = learning_rate(self.step_count + 1, self.config.schedule, self.config.steps)
         norm = self.optimizer.step(rate, self._adjust) if math.isfinite(total) else math.nan
         if not math.isfinite(norm):
@@ -132,22 +136,10 @@ class Trainer:
             self.average.update(self.optimizer.weights(), self.step_count)
         seconds = time.perf_counter() - began
         self.seconds += seconds
-        return {"loss": total / tokens, "tokens": tokens, "lr": rate, "grad_norm": norm, "seconds": seconds}
+        return {"loss": total / max(tokens, 1), "tokens": tokens, "lr": rate, "grad_norm": norm, "seconds": seconds}
 
     def _adjust(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
         self.task.adjust(self.step_count + 1, weights, gradients)
-
-    def _backward(self, batches: list[Any], tokens: float) -> float:
-        """Add the gradients of the batches on this process's device; returns their summed loss."""
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for i, batch in enumerate(batches):
-            last = i == len(batches) - 1
-            with nullcontext() if last or self.processes.world == 1 else self.forward.no_sync():
-                loss = self.task.loss(self.forward, batch.to(self.device))
-                # DistributedDataParallel averages over processes: undo the division
-                (loss * (self.processes.world / tokens)).backward()
-            total += loss.detach().double()
-        return float(total)
 
     # ---- the run
 
@@ -181,8 +173,7 @@ class Trainer:
             return self.output
         finally:
             self.processes.close()
-            if self.workers is not None:
-                self.workers.close()
+            self.gradients.close()
 
     def _loop(self, reporter: Reporter) -> str:
         """Train until the end, and return what ended it; empty when the run was interrupted."""
@@ -201,7 +192,10 @@ class Trainer:
             regular = self.step_count % config.log_every == 0
             if regular or reporter.is_live:
                 values = self._summary()
-                reporter.progress(values, *self._remaining())
+                seconds, epochs = self.seconds, self.task.epochs
+                reporter.progress(
+                    values, *remaining(self.config, steps=self.step_count, seconds=seconds, epochs=epochs)
+                )
                 if regular:
                     self.history.append(values)
                     reporter.record(values)
@@ -218,30 +212,9 @@ class Trainer:
 
     def _end(self) -> str:
         """Why to stop here, the same in all processes; empty to go on."""
-        config = self.config
-        if config.steps and self.step_count >= config.steps:
-            return f"all {config.steps:,} steps are taken (train.steps)"
-        if config.minutes and self.processes.sum(self.seconds)[0] >= config.minutes * 60 * self.processes.world:
-            return f"{config.minutes:g} minutes have passed (train.minutes)"
-        if config.epochs and self.task.epochs >= config.epochs:
-            return f"the data was seen {config.epochs} times (train.epochs)"
-        if self.stopping.exhausted:
-            stopping = self.stopping
-            best = "none" if stopping.best is None else f"{stopping.best:.4f} at step {stopping.best_step:,}"
-            return f"{config.stopping.metric} has not improved in {stopping.bad} validations (best: {best})"
-        return ""
-
-    def _remaining(self) -> tuple[float, float]:
-        """Share of the run that is done and seconds that are left, by the limit that will be met first."""
-        config, shares = self.config, [0.0]
-        if config.steps:
-            shares.append(self.step_count / config.steps)
-        if config.minutes:
-            shares.append(self.seconds / 60 / config.minutes)
-        if config.epochs:
-            shares.append(self.task.epochs / config.epochs)
-        share = max(shares)
-        return share, self.seconds * (1 / share - 1) if 0 < share < 1 else 0.0
+        seconds = self.processes.sum(self.seconds)[0] / self.processes.world if self.config.minutes else 0.0
+        end = reached(self.config, steps=self.step_count, minutes=seconds / 60, epochs=self.task.epochs)
+        return end or self.stopping.verdict()
 
     def _summary(self) -> dict[str, float]:
         tokens = sum(step["tokens"] for step in self._window)
@@ -249,7 +222,7 @@ class Trainer:
             "step": self.step_count,
             "minutes": self.seconds / 60,
             "epoch": self.task.epochs,
-            "loss": sum(step["loss"] * step["tokens"] for step in self._window) / tokens,
+            "loss": sum(step["loss"] * step["tokens"] for step in self._window) / max(tokens, 1),
             "lr": self._window[-1]["lr"],
             "grad_norm": self._window[-1]["grad_norm"],
             "tokens_per_second": tokens / sum(step["seconds"] for step in self._window),
@@ -270,6 +243,8 @@ class Trainer:
             self.stopping.update(metrics, self.step_count)
         if self.config.keep_best:
             self._keep_best(self.stopping.score(metrics))
+        if self.on_validation is not None:
+            self.on_validation(self.step_count, metrics)
 
     def _judge(self, weights: dict[str, Tensor]) -> dict[str, float] | None:
         """What validation says of ``weights``; None when it was given up because the run is to stop."""
@@ -333,8 +308,8 @@ class Trainer:
             tokens=self.tokens_seen,
             minutes=self.seconds / 60,
             device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_name(),
+            promise=self.gradients.promise(self.step_count),
         )
-
         self.processes.first(lambda: write_model(self.output, self.task, outcome))
 
     # ---- stopping and going on
@@ -348,6 +323,7 @@ class Trainer:
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
         tensors |= {f"task.{k}": v for k, v in self.task.tensors().items()}
+        tensors |= {f"gradients.{k}": v for k, v in self.gradients.state_dict().items()}
         for kind, own in random.items():
             tensors |= {f"random.{kind}.{rank}": v for rank, v in enumerate(self.processes.gather(own))}
         state = {
@@ -395,6 +371,7 @@ class Trainer:
         self.step_count, self.tokens_seen, self.seconds = state["step"], state["tokens"], state["seconds"]
         self.task.load_state_dict(state["stream"])
         self.task.load_tensors(_section(tensors, "task."), self.device)
+        self.gradients.load_state_dict(_section(tensors, "gradients."))
         self.stopping.load_state_dict(state["stopping"])
         self.best_scores = {int(k): v for k, v in state["best"].items()}
         self.history = state["history"]

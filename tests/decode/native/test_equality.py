@@ -174,3 +174,28 @@ def test_narrow_draws_are_greedy(model: Transformer, native: Native) -> None:
     for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}):
         options = Options(sample=True, max_length=9, **narrow)  # type: ignore[arg-type]
         assert engine.translate([Request(source, options)])[0][0].ids == greedy
+
+
+def test_int8_is_what_rounded_training_computes(make: Make, native: Native) -> None:
+    """The engine's log-probabilities are those of a model whose products are rounded (regularise.int8)."""
+    import torch
+
+    from regard.data.batch import collate
+    from regard.model.head import predicting
+    from regard.model.rounded import round_products
+
+    model = make()
+    requests = [Request(source) for source in sentences(8)]
+    found = [hypotheses[0] for hypotheses in native(model, "int8", never=[]).translate(requests)]
+    special = {"pad_id": 0, "bos_id": 2, "eos_id": 3}
+    batch = collate([r.source[:-1] for r in requests], [h.ids for h in found], **special)
+    theirs = torch.tensor([p for h in found for p in [*h.log_probs, math.nan][: len(h.ids) + 1]])
+
+    def distance() -> float:
+        with torch.inference_mode():
+            table = model.logits(predicting(model.states(batch), batch.target_index)).log_softmax(-1)
+        return float((table.gather(1, batch.targets[:, None])[:, 0] - theirs).abs().nanmean())
+
+    plain = distance()
+    round_products(model)
+    assert distance() < plain / 20

@@ -32,6 +32,7 @@ def address(shipped_model: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     pytest.importorskip("fastapi", reason="the server's libraries are not installed")
     data = tmp_path_factory.mktemp("served")
     command = [sys.executable, "-m", "regard", "serve", "--port", "0", "--data", str(data)]
+    command += ["--min-corrections", "10", "--learning-steps", "2"]
     with (data / "log").open("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:

@@ -68,7 +68,7 @@ def test_what_was_typed_last_is_saved_when_the_page_is_closed(project):
     place = f"/v1/projects/{project.url.split('/')[-1]}/segments"
     project.get_by_label("Translation of segment 1").fill("Um 7:30 wird aufgemacht.")
     project.goto("about:blank")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while project.request.get(place).json()["items"][0]["text"] != "Um 7:30 wird aufgemacht.":
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -114,3 +114,32 @@ def test_segments_are_commented_filtered_and_exported(project, expect):
     with project.expect_download() as saved:
         project.get_by_role("button", name="Both languages (CSV)").click()
     assert "The bakery opens at 7:30." in saved.value.path().read_text("utf-8-sig")
+
+
+def test_a_missing_term_is_found(page, expect, go_to):
+    terms = [{"source": "harbour", "target": "Seehafen"}]
+    glossary = {"name": "Harbour", "source": "en", "target": "de", "terms": terms}
+    made = page.request.post("/v1/glossaries", data=glossary).json()
+    try:
+        text = "The harbour is closed today. The harbour is very old. The harbour is large."
+        start(page, expect, go_to, text)
+        field = page.get_by_label("Translation of segment 1")
+        expect(field).to_have_value(re.compile("Seehafen"))
+        field.fill("Der Hafen ist heute geschlossen.")
+        expect(segment(page, 1).get_by_text("A term of the glossary is missing: Seehafen")).to_be_visible()
+        field.fill("Der Seehafen ist heute geschlossen.")
+        expect(segment(page, 1).get_by_text("A term of the glossary is missing")).to_have_count(0)
+    finally:
+        page.request.delete(f"/v1/glossaries/{made['id']}")
+
+
+def test_odd_words_are_marked_for_those_who_want_it(project, expect, go_to):
+    place = project.url
+    expect(project.locator(".fluency").first).to_be_empty()
+    go_to(project, "Translate")
+    project.get_by_role("button", name="Shade unsure words").click()
+    project.goto(place)
+    project.get_by_label("Translation of segment 2").fill("Die Suppe ist noch Fahrrad.")
+    line = segment(project, 2).locator(".fluency")
+    expect(line.locator(".word.unsure", has_text="Fahrrad")).to_be_visible()
+    expect(line).to_contain_text(re.compile(r"\d+%"))

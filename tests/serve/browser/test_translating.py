@@ -147,3 +147,16 @@ def test_an_error_is_explained(page, panes, expect):
     found.source.fill("x" * 30_000)
     expect(page.locator(".count")).to_contain_text("Too long by")
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_two_steps_are_said(page, panes, expect):
+    page.get_by_label("Translate from").select_option("fr")
+    page.get_by_label("Translate into").select_option("de")
+    found = panes(page)
+    found.source.fill("Le pain est encore chaud.")
+    expect(page.locator(".provenance")).to_contain_text("through English")
+    page.get_by_text("Sentence by sentence").click()
+    expect(page.locator(".sentences").get_by_text(re.compile("bread"))).to_be_visible()
+    found.word("Brot").hover()
+    expect(found.marks.first).to_be_attached()
+    assert "pain" in found.marks.all_text_contents()

@@ -38,6 +38,8 @@ export interface Sentence {
   words: (Word & { confidence: number })[];
   alternatives: { text: string; confidence: number }[];
   alignment: { source_words: Word[]; links: [number, number][]; weights: number[][] } | null;
+  /** What it was in the language between, where the direction takes two steps. */
+  pivot: { language: Language; text: string } | null;
   terms: { source: string; target: string; glossary: string; kept: boolean }[];
   checks: Check[];
   /** What the machine made of it, where the person chose another translation since; the page's own. */
@@ -137,10 +139,54 @@ export interface Glossary {
   terms?: Term[];
 }
 
+export interface DictionaryEntry {
+  headword: string;
+  reading: string | null;
+  kind: string | null;
+  senses: string[];
+  /** Of the dictionary that comes with the model: how probable each sense is. */
+  shares?: number[];
+  /** Its dictionary's name; null for the one that comes with the model. */
+  dictionary: string | null;
+}
+
 export interface LookUp {
   word: string;
-  entries: { headword: string; reading: string | null; kind: string | null; senses: string[]; dictionary: string }[];
-  examples: { source: string; target: string; source_spans: [number, number][]; entry: string }[];
+  entries: DictionaryEntry[];
+  examples: {
+    source: string;
+    target: string;
+    source_spans: [number, number][];
+    target_spans: [number, number][];
+    entry: string;
+  }[];
+}
+
+export interface Dictionary {
+  id: string;
+  name: string;
+  source: Language;
+  target: Language;
+  size: number;
+}
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  owner: string;
+  scopes: string[];
+  characters_per_day: number | null;
+  requests_per_minute: number | null;
+  created: string;
+  last_used: string | null;
+  revoked: string | null;
+  /** Only in the answer that made it. */
+  secret?: string;
+}
+
+export interface Fluency {
+  confidence: number | null;
+  words: (Word & { confidence: number })[];
 }
 
 export interface Project {
@@ -234,6 +280,7 @@ export interface Run {
   adapter: string | null;
   report: Report | null;
   error: string | null;
+  created: string;
 }
 
 export interface Adapter {

@@ -31,13 +31,13 @@ export function openDialog(
 }
 
 /** Asks before something is lost. */
-export function confirmDeletion(question: string, run: () => void): void {
+export function confirmDeletion(question: string, run: () => void, label = t("action.delete")): void {
   openDialog(question, (close) =>
     h(
       "div",
       { class: "row end" },
       h("button", { onclick: close }, t("action.cancel")),
-      h("button", { class: "danger", onclick: () => (close(), run()) }, t("action.delete")),
+      h("button", { class: "danger", onclick: () => (close(), run()) }, label),
     ),
   );
 }

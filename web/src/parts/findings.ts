@@ -2,7 +2,7 @@
 
 import type { Check, Translation } from "../api/types";
 import { type Child, h } from "../dom";
-import { member, number, percent, t } from "../i18n";
+import { languageName, member, number, percent, t } from "../i18n";
 import { icon } from "../icons";
 
 /** A mark for each thing that may be wrong; the server's own words are its title. */
@@ -23,8 +23,10 @@ export function provenance(translation: Translation, seconds: number): Child[] {
   const { confidence, sentences, checks } = translation;
   const matches = sentences.filter(({ origin }) => origin === "memory").map(({ match }) => match ?? 100);
   const machine = sentences.some(({ origin }) => origin === "machine");
+  const between = sentences.find(({ pivot }) => pivot)?.pivot?.language;
   const facts = [
     machine && confidence !== null && t("translate.sure", { confidence: percent(confidence) }),
+    between && t("translate.through", { language: languageName(between) }),
     matches.length > 0 && t("translate.fromMemory", { match: Math.min(...matches) }),
     seconds > 0 && t("translate.seconds", { seconds: number(seconds, 2) }),
   ];

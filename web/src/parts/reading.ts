@@ -11,6 +11,9 @@ import { Points, wordsOf } from "../text";
 const UNSURE = 0.5;
 const VERY_UNSURE = 0.25;
 
+/** The classes that mark a word of this probability. */
+export const shade = (sure: number): string => (sure >= UNSURE ? "" : sure >= VERY_UNSURE ? " unsure" : " very unsure");
+
 /** A word as it stands on the page; `index` is null where the sentence is only known as a whole. */
 export interface ShownWord {
   sentence: Sentence;
@@ -145,9 +148,9 @@ function inSentence(
   const known = sentence.words.length > 0;
   for (const [i, word] of (known ? sentence.words : wordsOf(sentence.text, target)).entries()) {
     const sure = "confidence" in word ? (word.confidence as number) : 1;
-    const shade = !settings.shading || sure >= UNSURE ? "" : sure >= VERY_UNSURE ? " unsure" : " very unsure";
-    const title = shade ? t("word.confidence", { confidence: percent(sure) }) : undefined;
-    const element = h("span", { class: `word${shade}`, title }, text.slice(word.start, word.end));
+    const shading = settings.shading ? shade(sure) : "";
+    const title = shading ? t("word.confidence", { confidence: percent(sure) }) : undefined;
+    const element = h("span", { class: `word${shading}`, title }, text.slice(word.start, word.end));
     words.push({ sentence, sentenceIndex, index: known ? i : null, text: word.text, start: word.start, element });
     found.push(text.slice(place, word.start), element);
     place = word.end;

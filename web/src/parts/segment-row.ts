@@ -6,6 +6,7 @@ import { type Child, debounce, fill, h } from "../dom";
 import { duration, member, number, percent, t, when } from "../i18n";
 import { icon } from "../icons";
 import { findings } from "./findings";
+import { FluencyLine } from "./fluency";
 import { announce, attempt, explain, notify } from "./notice";
 import { Saver } from "./saver";
 
@@ -26,6 +27,7 @@ export class SegmentRow {
   private readonly marks = h("div", { class: "marks" });
   private readonly panel = h("div", { class: "panel-slot" });
   private readonly clash = h("div", {});
+  private readonly fluency = new FluencyLine();
   private readonly later = debounce(
     () => this.save(),
     () => AUTOSAVE,
@@ -53,7 +55,7 @@ export class SegmentRow {
       { class: "segment", "aria-label": t("grid.segment", { number }), onfocusin: () => this.activate() },
       h("span", { class: "number quiet small" }, number),
       h("p", { class: "source", lang: project.source }, segment.source_text),
-      h("div", { class: "target" }, this.area, this.clash),
+      h("div", { class: "target" }, this.area, this.clash, this.fluency.element),
       this.marks,
       this.panel,
     );
@@ -91,6 +93,7 @@ export class SegmentRow {
   rest(): void {
     this.element.classList.remove("active");
     this.panel.replaceChildren();
+    this.fluency.clear();
   }
 
   private typed(): void {
@@ -139,7 +142,10 @@ export class SegmentRow {
     if (undone) this.area.value = segment.text;
     fill(this.state, t("grid.saved"));
     this.showMarks();
-    if (this.element.classList.contains("active")) this.showPanel();
+    if (this.element.classList.contains("active")) {
+      this.showPanel();
+      this.fluency.show(this.segment, this.project);
+    }
     const { correction } = segment;
     if (correction && !correction.accepted) {
       notify(t("grid.heldBack", { reasons: correction.reasons.map((reason) => member("reason", reason)).join(", ") }));
@@ -207,6 +213,7 @@ export class SegmentRow {
     this.element.dispatchEvent(new CustomEvent("activate", { bubbles: true }));
     this.element.classList.add("active");
     this.showPanel();
+    this.fluency.show(this.segment, this.project);
     this.findMatches();
   }
 

@@ -2,7 +2,7 @@
 
 import type { Sentence, Translation } from "../api/types";
 import { type Child, h } from "../dom";
-import { member, percent, t } from "../i18n";
+import { languageName, member, percent, t } from "../i18n";
 import { icon } from "../icons";
 import { findings } from "./findings";
 
@@ -17,6 +17,13 @@ export function sentenceList(
       "li",
       { class: "entry" },
       h("p", { lang: source, class: "quiet" }, sentence.source),
+      sentence.pivot &&
+        h(
+          "p",
+          { class: "quiet small" },
+          `${languageName(sentence.pivot.language)}: `,
+          h("span", { lang: sentence.pivot.language }, sentence.pivot.text),
+        ),
       h("p", { lang: target }, sentence.text),
       h("p", { class: "row small" }, ...facts(sentence)),
       sentence.alternatives.length > 0 &&

@@ -1,10 +1,9 @@
 // What there is to say about a word, in a card beside it: what it looked at, what could stand instead, the dictionary.
 
-import { ApiError, call } from "../api/client";
-import type { LookUp } from "../api/types";
-import { type Child, fill, h } from "../dom";
+import { call } from "../api/client";
+import { type Child, h } from "../dom";
 import { percent, t } from "../i18n";
-import { explain } from "./notice";
+import { asked, dictionary } from "./dictionary";
 import { lookedAt, type ShownWord } from "./reading";
 
 interface Alternative {
@@ -95,7 +94,7 @@ export function openWord(
     ],
     h("h2", { class: "caption" }, t("word.alternatives")),
     alternatives(word, source, target, choose, signal),
-    seen[0] && dictionary(seen[0].text, word.sentence.source, source, target, signal),
+    seen[0] && dictionary(seen[0].text, word.sentence, source, target, signal),
   ]);
   card.focus({ preventScroll: true });
 }
@@ -103,13 +102,13 @@ export function openWord(
 /** Opens the dictionary for a word that was selected in the source, where the focus stays: the person may be typing on. */
 export function openSource(
   word: string,
-  context: string,
+  sentence: { source: string; text: string },
   anchor: HTMLElement,
   source: string,
   target: string,
   where: CardPlace,
 ): void {
-  openCard(t("word.title", { word }), anchor, where, (signal) => [dictionary(word, context, source, target, signal)]);
+  openCard(t("word.title", { word }), anchor, where, (signal) => [dictionary(word, sentence, source, target, signal)]);
 }
 
 function bar(text: string, share: number, language: string): HTMLElement {
@@ -152,55 +151,4 @@ function alternatives(
     return [h("ul", { class: "plain" }, ...others.map(button))];
   };
   return asked(call<{ alternatives: Alternative[] }>("POST", "v1/alternatives", body, signal), show);
-}
-
-function dictionary(word: string, context: string, source: string, target: string, signal: AbortSignal): Child[] {
-  const show = ({ entries, examples }: LookUp) => [
-    entries.length === 0 && h("p", { class: "quiet" }, t("word.noEntries", { word })),
-    ...entries
-      .slice(0, 6)
-      .map(({ headword, reading, kind, senses, dictionary: name }) =>
-        h(
-          "p",
-          { class: "sense" },
-          h("b", { lang: source }, headword),
-          reading && h("span", { class: "quiet" }, ` ${reading}`),
-          kind && h("i", { class: "quiet" }, ` ${kind}`),
-          " ",
-          h("span", { lang: target }, senses.join(", ")),
-          h("span", { class: "quiet small" }, ` · ${name}`),
-        ),
-      ),
-    examples.length > 0 && h("h2", { class: "caption" }, t("word.examples")),
-    ...examples
-      .slice(0, 3)
-      .map((example) =>
-        h(
-          "p",
-          { class: "small" },
-          h("span", { lang: source }, example.source),
-          h("br"),
-          h("span", { class: "quiet", lang: target }, example.target),
-        ),
-      ),
-  ];
-  const body = { word, context, source, target };
-  return [
-    h("h2", { class: "caption" }, t("word.dictionary"), " · ", h("span", { lang: source }, word)),
-    asked(call<LookUp>("POST", "v1/dictionary/lookup", body, signal), show),
-  ];
-}
-
-/** A place for an answer that is still to come. */
-function asked<Answer>(answer: Promise<Answer>, show: (answer: Answer) => Child[]): HTMLElement {
-  const place = h(
-    "div",
-    { class: "stack tight", "aria-live": "polite" },
-    h("p", { class: "quiet" }, t("word.loading"), "…"),
-  );
-  answer.then(
-    (found) => fill(place, ...show(found)),
-    (error) => fill(place, h("p", { class: "quiet" }, error instanceof ApiError ? explain(error) : "")),
-  );
-  return place;
 }

@@ -11,6 +11,7 @@ import { listing } from "../parts/listing";
 import { attempt, notify } from "../parts/notice";
 import { pairField, pairOf } from "../parts/pair";
 import type { View } from "../shell";
+import { dictionarySection } from "./dictionaries";
 
 export function glossariesView(id: string): View {
   return { element: id ? oneGlossary(id) : allGlossaries() };
@@ -39,7 +40,8 @@ function allGlossaries(): HTMLElement {
       },
     );
   const button = h("button", { class: "primary", onclick: create }, icon("plus"), t("glossaries.new"));
-  return h("div", { class: "stack" }, heading(t("glossaries.title"), t("glossaries.lead"), button), list.element);
+  const head = heading(t("glossaries.title"), t("glossaries.lead"), button);
+  return h("div", { class: "stack" }, head, list.element, dictionarySection());
 }
 
 function glossaryRow(glossary: Glossary): HTMLElement {

@@ -37,6 +37,12 @@ class LearningView {
     () => t("learning.noCorrections"),
   );
 
+  private readonly runs = listing<Run>(
+    (range) => call<Page<Run>>("GET", address("v1/learn", { ...this.pair, ...range })),
+    runRow,
+    () => t("learning.noRuns"),
+  );
+
   constructor() {
     this.pairSelect.setAttribute("aria-label", t("language.pair"));
     this.pairSelect.addEventListener("change", () => this.reload());
@@ -51,6 +57,8 @@ class LearningView {
         h("p", { class: "note" }, t("learning.unavailable", { reason: learning.reason ?? "" })),
       this.progress,
       this.adapters,
+      h("h2", {}, t("learning.runs")),
+      this.runs.element,
       h("h2", {}, t("learning.corrections")),
       this.filter(),
       this.corrections.element,
@@ -70,8 +78,15 @@ class LearningView {
     clearTimeout(this.timer);
     fill(this.progress);
     this.corrections.reload();
-    const page = await attempt(() => call<Page<Adapter>>("GET", address("v1/adapters", { ...this.pair })));
-    if (page) this.showAdapters(page.items);
+    this.runs.reload();
+    const path = (name: string, range = {}) => address(`v1/${name}`, { ...this.pair, ...range });
+    const [adapters, newest] = await Promise.all([
+      attempt(() => call<Page<Adapter>>("GET", path("adapters"))),
+      attempt(() => call<Page<Run>>("GET", path("learn", { limit: 1 }))),
+    ]);
+    if (adapters) this.showAdapters(adapters.items);
+    const [run] = newest?.items ?? [];
+    if (run && isUnfinished(run)) this.follow(run); // begun elsewhere, or before the page was left
   }
 
   /** Corrections in use, or those that the filter held back. */
@@ -183,7 +198,7 @@ class LearningView {
             ),
         ),
       ),
-      adapter.report && reportOf(adapter.report, adapter),
+      adapter.report && "examples" in adapter.report && reportOf(adapter.report, adapter),
     );
   }
 
@@ -200,7 +215,8 @@ class LearningView {
   }
 
   private async follow(run: Run): Promise<void> {
-    if (run.state === "queued" || run.state === "running") {
+    if (isUnfinished(run)) {
+      this.start.disabled = true;
       const label = t("learning.running", { count: number(run.corrections) });
       fill(this.progress, h("p", {}, label), h("progress", { value: run.progress, "aria-label": label }));
       this.timer = window.setTimeout(async () => {
@@ -221,6 +237,25 @@ class LearningView {
       run.report && run.state === "rejected" && reportOf(run.report, run),
     );
   }
+}
+
+const isUnfinished = ({ state }: Run): boolean => state === "queued" || state === "running";
+
+/** What became of one attempt to learn. */
+function runRow(run: Run): HTMLElement {
+  const label = isUnfinished(run) ? t("learning.at") : member("state", run.state);
+  return h(
+    "li",
+    { class: "entry stack tight" },
+    h(
+      "div",
+      { class: "row between" },
+      h("span", {}, t("learning.from", { count: number(run.corrections), time: when(run.created) })),
+      h("span", { class: run.state === "admitted" ? "badge confirmed" : "badge" }, label),
+    ),
+    run.error && h("p", { class: "quiet small" }, run.error),
+    run.report && "examples" in run.report && reportOf(run.report, run),
+  );
 }
 
 /** Before and after: two figures, and sentences that came out differently. */

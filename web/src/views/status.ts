@@ -6,7 +6,9 @@ import { fill, h } from "../dom";
 import { direction, duration, member, number, size, t } from "../i18n";
 import { heading, loading } from "../parts/fields";
 import { explain } from "../parts/notice";
+import { server } from "../server";
 import type { View } from "../shell";
+import { keySection } from "./keys";
 
 export function statusView(): View {
   const facts = h("div", {}, loading());
@@ -25,6 +27,7 @@ export function statusView(): View {
       { class: "stack" },
       heading(t("server.title"), t("server.lead"), h("a", { class: "button", href: "docs" }, t("server.api"))),
       facts,
+      server.status?.scopes.includes("admin") && keySection(),
     ),
     leave: () => clearInterval(timer),
   };

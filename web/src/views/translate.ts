@@ -1,35 +1,40 @@
 // Two panes: a text and its translation as it is typed.
 
 import { ApiError } from "../api/client";
-import { sentenceAt, withSentence, wordsLookingAt } from "../api/places";
+import { withSentence } from "../api/places";
 import { translateStream } from "../api/stream";
 import type { Translation } from "../api/types";
 import { debounce, fill, h } from "../dom";
-import { number, percent, t } from "../i18n";
+import { percent, t } from "../i18n";
 import { icon } from "../icons";
 import { openApiCall } from "../parts/api-call";
-import { type Change, correctionForm, saveCorrections } from "../parts/correction";
-import { Dictation } from "../parts/dictation";
+import { type Change, saveCorrections } from "../parts/correction";
 import { dropFiles } from "../parts/drop";
-import { fileButton, toolButton } from "../parts/fields";
-import { provenance } from "../parts/findings";
 import { openHistory, remember } from "../parts/history";
 import { type Languages, languageBar } from "../parts/language-bar";
-import { announce, explain, notify, showProblem } from "../parts/notice";
+import { announce, explain } from "../parts/notice";
+import { OutputPane } from "../parts/output-pane";
 import { PartialTranslation } from "../parts/partial";
-import { lookedAt, reading, type ShownWord } from "../parts/reading";
+import { lookedAt, type ShownWord } from "../parts/reading";
 import { sentenceList } from "../parts/sentences";
-import { type Mark, sourceBox } from "../parts/source-box";
-import { canDictate, canListen, listen, stopListening } from "../parts/speech";
-import { closeCard, openSource, openWord } from "../parts/word-card";
-import { canTranslate, server, sources, targetsOf } from "../server";
+import { SourcePane } from "../parts/source-pane";
+import type { Mark } from "../parts/source-box";
+import { stopListening } from "../parts/speech";
+import { closeCard, openWord } from "../parts/word-card";
+import { canTranslate, sources, targetsOf } from "../server";
 import { change, settings } from "../settings";
 import type { View } from "../shell";
-import { Points } from "../text";
 import { translateFiles } from "./documents";
 
 /** What the section keeps while the person is elsewhere. */
-const state: Languages & { text: string; translation: Translation | undefined; seconds: number } = { text: "", source: "", target: "", detected: null, translation: undefined, seconds: 0 };
+const state: Languages & { text: string; translation: Translation | undefined; seconds: number } = {
+  text: "",
+  source: "",
+  target: "",
+  detected: null,
+  translation: undefined,
+  seconds: 0,
+};
 
 export function translateView(): View {
   chooseLanguages();
@@ -46,90 +51,62 @@ function chooseLanguages(): void {
   state.target = likely.find((code) => targets.includes(code)) ?? targets[0] ?? "en";
 }
 
+/** The language of the source as far as it is known. */
+const spoken = (): string => (state.source === "auto" ? (state.detected?.language ?? "") : state.source);
+
 class TranslateView {
   readonly element: HTMLElement;
-  private readonly box = sourceBox(state.text, {
-    input: () => this.typed(),
-    caret: (start, end) => this.caret(start, end),
-  });
-  private readonly reading = reading({ look: (word) => this.look(word), open: (word) => this.open(word) });
-  private readonly dictation = new Dictation(
-    () => this.spoken || settings.language,
-    this.box.area,
-    () => this.typed(),
+  private readonly source = new SourcePane(
+    state.text,
+    {
+      spoken,
+      target: () => state.target,
+      translation: () => (this.output.stale ? undefined : state.translation),
+      typed: (text) => this.typed(text),
+      cleared: () => ((state.text = ""), this.translate()),
+      mark: (chosen) => this.output.reading.mark(chosen),
+      files: (files) => translateFiles(files, spoken(), state.target),
+    },
+    () => this.translate(),
   );
-  private readonly output = h("div", { class: "output" });
+  private readonly output = new OutputPane({
+    look: (word) => this.look(word),
+    open: (word) => this.open(word),
+    save: (changes) => this.save(changes),
+  });
   private readonly languages = languageBar(
     (source, target) => this.setPair(source, target),
     () => this.swap(),
   );
-  private readonly count = h("p", { class: "count quiet small" });
-  private readonly provenance = h("p", { class: "provenance quiet small" });
-  private readonly sourceTools = h("div", { class: "row" });
-  private readonly outputTools = h("div", { class: "row" });
   private readonly more = h("div", { class: "more" });
   private readonly later = debounce(
     () => this.translate(),
     () => 250 + Math.min(state.text.length / 4, 750),
   );
-  private readonly lookUp = debounce(
-    () => this.openSelected(),
-    () => 350,
-  );
   private running: AbortController | undefined;
   private retry = 0;
 
   constructor() {
-    const keys = (event: KeyboardEvent) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-        event.preventDefault();
-        this.translate();
-      }
-    };
-    this.box.area.addEventListener("keydown", keys);
     this.element = h(
       "div",
       { class: "translate" },
       h("h1", { class: "unseen", tabindex: -1 }, t("nav.translate")),
       this.languages.element,
-      h(
-        "div",
-        { class: "panes" },
-        h(
-          "section",
-          { class: "pane", "aria-label": t("translate.source") },
-          this.box.element,
-          h("div", { class: "foot" }, this.sourceTools, this.count),
-        ),
-        h(
-          "section",
-          { class: "pane result", "aria-label": t("translate.output") },
-          this.output,
-          h("div", { class: "foot" }, this.outputTools, this.provenance),
-        ),
-      ),
+      h("div", { class: "panes" }, this.source.element, this.output.element),
       this.more,
     );
-    dropFiles(this.element, (files) => translateFiles(files, this.spoken, state.target));
-    fill(this.output, this.reading.element);
+    dropFiles(this.element, (files) => translateFiles(files, spoken(), state.target));
     this.languages.show(state);
-    this.showSourceTools();
     this.show();
   }
 
   leave(): void {
     this.later.cancel();
-    this.lookUp.cancel();
     this.running?.abort();
     clearTimeout(this.retry);
-    this.dictation.stop();
+    this.source.leave();
     stopListening();
     closeCard();
-  }
-
-  /** The language of the source as far as it is known. */
-  private get spoken(): string {
-    return state.source === "auto" ? (state.detected?.language ?? "") : state.source;
   }
 
   // Languages
@@ -144,82 +121,22 @@ class TranslateView {
   }
 
   private swap(): void {
-    const source = this.spoken || targetsOf(state.target)[0] || "";
+    const source = spoken() || targetsOf(state.target)[0] || "";
     if (!canTranslate(state.target, source)) return;
     if (state.translation) this.setText(state.translation.text);
     this.setPair(state.target, source);
   }
 
-  // The source
-
   private setText(text: string): void {
-    this.box.area.value = text;
     state.text = text;
-    this.box.mark([]);
-    this.showSourceTools();
+    this.source.set(text);
   }
 
-  private typed(): void {
-    state.text = this.box.area.value;
+  private typed(text: string): void {
+    state.text = text;
     closeCard();
-    this.showSourceTools();
-    this.output.classList.add("stale");
+    this.output.expect();
     this.later();
-  }
-
-  private showSourceTools(): void {
-    const limit = server.status?.limits.characters ?? Number.POSITIVE_INFINITY;
-    const length = new Points(state.text).length;
-    const over = length > limit;
-    this.count.classList.toggle("problem", over);
-    this.count.textContent = over
-      ? t("translate.tooLong", { count: number(length - limit) })
-      : t("translate.characters", { count: number(length), limit: number(limit) });
-    const some = state.text.trim() !== "";
-    const accept = server.status?.formats.map((format) => `.${format}`).join(",");
-    fill(
-      this.sourceTools,
-      canListen() &&
-        toolButton("listen", t("translate.listenSource"), () => listen(state.text, this.spoken || "en"), {
-          disabled: !some,
-        }),
-      settings.microphone && canDictate() && this.dictation.button,
-      fileButton(
-        icon("file"),
-        { class: "tool", "aria-label": t("translate.file"), title: t("translate.file"), accept, multiple: true },
-        (files) => translateFiles(files, this.spoken, state.target),
-      ),
-      toolButton("clear", t("translate.clear"), () => this.clear(), { disabled: !some }),
-    );
-  }
-
-  private clear(): void {
-    this.setText("");
-    this.translate();
-    this.box.area.focus();
-  }
-
-  /** The caret stands in a word of the source: mark what came of it. A selected word is looked up. */
-  private caret(start: number, end: number): void {
-    this.lookUp.cancel();
-    const { translation } = state;
-    if (!translation || this.output.classList.contains("stale")) return;
-    const sentence = sentenceAt(translation, start);
-    const looking = sentence ? wordsLookingAt(sentence, start) : new Set();
-    this.reading.mark(({ sentence: its, index }) => its === sentence && looking.has(index));
-    if (end > start) this.lookUp();
-  }
-
-  private openSelected(): void {
-    const { value, selectionStart, selectionEnd } = this.box.area;
-    const term = value.slice(selectionStart, selectionEnd).trim();
-    if (!term || term.length > 40 || /[\n.!?。！？]/.test(term) || !this.spoken) return;
-    const points = new Points(value);
-    const [start, end] = [points.at(selectionStart), points.at(selectionEnd)];
-    const anchor = this.box.mark([{ start, end, weight: 1 }]);
-    const context = state.translation && sentenceAt(state.translation, start)?.source;
-    const where = { back: this.box.area, closed: () => this.box.mark([]) };
-    if (anchor) openSource(term, context ?? term, anchor, this.spoken, state.target, where);
   }
 
   // The translation
@@ -237,8 +154,8 @@ class TranslateView {
     }
     const running = new AbortController();
     this.running = running;
-    this.output.classList.add("stale");
-    this.output.setAttribute("aria-busy", "true");
+    this.output.expect();
+    this.output.busy(true);
     const partial = new PartialTranslation(text, state.target);
     try {
       state.seconds = await translateStream(
@@ -248,43 +165,26 @@ class TranslateView {
             state.detected = detected;
             this.languages.detected(state);
           },
-          partial: (sentence, source, made) => this.stream(partial.add(sentence, source, made)),
+          partial: (sentence, source, made) => this.output.stream(partial.add(sentence, source, made), state.target),
           translation: (translation) => this.translated(text, translation),
         },
         running.signal,
       );
-      this.showProvenance();
+      this.output.showFacts(state.seconds);
     } catch (error) {
       if (running.signal.aborted) return;
       this.failed(error);
     } finally {
-      if (this.running === running) this.output.removeAttribute("aria-busy");
+      if (this.running === running) this.output.busy(false);
     }
-  }
-
-  /** Puts the translation where a form or an error stood; left alone where it is, since it may have the focus. */
-  private showReading(): void {
-    if (this.output.firstChild !== this.reading.element) fill(this.output, this.reading.element);
-  }
-
-  private stream(text: string): void {
-    this.showReading();
-    this.output.classList.remove("stale");
-    this.reading.element.lang = state.target;
-    this.reading.stream(text);
   }
 
   private translated(text: string, translation: Translation): void {
     state.translation = translation;
     this.show();
     announce(translation.text);
-    remember({
-      source: this.spoken,
-      target: state.target,
-      text,
-      translation: translation.text,
-      time: new Date().toISOString(),
-    });
+    const { target } = state;
+    remember({ source: spoken(), target, text, translation: translation.text, time: new Date().toISOString() });
   }
 
   private failed(error: unknown): void {
@@ -293,89 +193,43 @@ class TranslateView {
     }
     state.translation = undefined;
     this.show();
-    this.output.classList.remove("stale");
-    fill(this.output, h("p", { class: "problem", role: "alert" }, icon("warning"), explain(error)));
+    this.output.problem(explain(error));
   }
 
   private show(): void {
     const { translation } = state;
-    this.output.classList.remove("stale", "correcting");
-    this.showReading();
-    this.reading.show(translation, state.target);
-    this.box.mark([]);
-    this.showOutputTools();
-    this.showProvenance();
-    const api =
-      state.text.trim() &&
-      h(
-        "button",
-        {
-          class: "quiet-button",
-          onclick: () => openApiCall({ text: state.text, source: state.source, target: state.target }),
-        },
-        icon("code"),
-        t("translate.api"),
-      );
-    const shade = h(
-      "button",
-      { class: "quiet-button", "aria-pressed": String(settings.shading), onclick: () => this.toggleShading() },
-      icon("shade"),
-      t("translate.shading"),
-    );
-    const history = h(
-      "button",
-      { class: "quiet-button", onclick: () => openHistory((entry) => this.again(entry)) },
-      icon("clock"),
-      t("translate.history"),
-    );
+    this.output.show(translation, state.target);
+    this.output.showFacts(state.seconds);
+    this.source.mark([]);
     fill(
       this.more,
-      h("div", { class: "row" }, shade, history, api),
+      h("div", { class: "row" }, this.buttons()),
       translation &&
         translation.sentences.length > 0 &&
-        sentenceList(translation, this.spoken, state.target, (index, text) => this.replace(index, text)),
+        sentenceList(translation, spoken(), state.target, (index, text) => this.replace(index, text)),
     );
   }
 
-  private showOutputTools(): void {
-    const none = state.translation === undefined;
-    const text = state.translation?.text ?? "";
-    fill(
-      this.outputTools,
-      canListen() &&
-        toolButton("listen", t("translate.listenTarget"), () => listen(text, state.target), { disabled: none }),
-      toolButton("copy", t("translate.copy"), () => this.copy(text), { disabled: none }),
-      h(
-        "button",
-        { class: "quiet-button", disabled: none, onclick: () => this.correct() },
-        icon("edit"),
-        t("translate.correct"),
-      ),
-    );
-  }
-
-  private showProvenance(): void {
-    fill(this.provenance, state.translation && provenance(state.translation, state.seconds));
+  private buttons(): (HTMLElement | false)[] {
+    const { text, source, target } = state;
+    const button = (run: () => void, name: Parameters<typeof icon>[0], label: string, attributes: object = {}) =>
+      h("button", { class: "quiet-button", onclick: run, ...attributes }, icon(name), label);
+    return [
+      button(() => this.toggleShading(), "shade", t("translate.shading"), { "aria-pressed": String(settings.shading) }),
+      button(() => openHistory((entry) => this.again(entry)), "clock", t("translate.history")),
+      text.trim() !== "" && button(() => openApiCall({ text, source, target }), "code", t("translate.api")),
+    ];
   }
 
   private toggleShading(): void {
     change({ shading: !settings.shading });
     this.show();
-    [...this.more.querySelectorAll("button")].find((button) => button.hasAttribute("aria-pressed"))?.focus();
+    this.more.querySelector<HTMLElement>("button[aria-pressed]")?.focus();
   }
 
   private again(entry: { source: string; target: string; text: string }): void {
     this.setText(entry.text);
     this.setPair(entry.source || "auto", entry.target);
-  }
-
-  private async copy(text: string): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
-      notify(t("translate.copied"));
-    } catch (error) {
-      showProblem(error);
-    }
   }
 
   // Words
@@ -389,8 +243,8 @@ class TranslateView {
         ? seen.map(({ start, end, share }) => ({ start: offset + start, end: offset + end, weight: share }))
         : [];
     if (whole) marks.push({ start: offset, end: word.sentence.source_end ?? offset, weight: 0.3 });
-    this.box.mark(marks);
-    if (word && document.activeElement === this.reading.element) {
+    this.source.mark(marks);
+    if (word && document.activeElement === this.output.reading.element) {
       const sources = seen
         .slice(0, 3)
         .map(({ text, share }) => t("translate.lookedAt", { word: text, share: percent(share) }));
@@ -401,10 +255,11 @@ class TranslateView {
   }
 
   private open(word: ShownWord): void {
-    const where = { back: this.reading.element, closed: () => this.reading.hold(false) };
+    const { reading } = this.output;
     closeCard();
-    this.reading.hold(true);
-    openWord(word, this.spoken, state.target, where, (text) => this.replace(word.sentenceIndex, text));
+    reading.hold(true);
+    const where = { back: reading.element, closed: () => reading.hold(false) };
+    openWord(word, spoken(), state.target, where, (text) => this.replace(word.sentenceIndex, text));
   }
 
   /** Puts another translation of a sentence in place of the one that is there. */
@@ -416,26 +271,10 @@ class TranslateView {
     announce(text);
   }
 
-  // Corrections
-
-  private correct(): void {
-    const { translation } = state;
-    if (!translation) return;
-    closeCard();
-    const form = correctionForm(translation, state.target, {
-      cancel: () => (this.show(), this.reading.element.focus()),
-      save: (changes) => this.save(changes),
-    });
-    this.output.classList.add("correcting");
-    fill(this.output, form);
-    fill(this.outputTools);
-    form.querySelector("textarea")?.focus();
-  }
-
   private async save(changes: Change[]): Promise<void> {
-    const pair = { source: this.spoken, target: state.target };
+    const pair = { source: spoken(), target: state.target };
     if (!(await saveCorrections(changes, pair, () => this.translate()))) return;
     await this.translate();
-    this.reading.element.focus();
+    this.output.reading.element.focus();
   }
 }

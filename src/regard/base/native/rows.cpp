@@ -21,6 +21,8 @@ namespace {
 
 #include "vectors.h"
 
+#include "bfloat16.h"
+
 inline float sum(Floats x) { return _mm512_reduce_add_ps(x); }
 
 }  // namespace

@@ -1,8 +1,7 @@
-// Training kernels for bfloat16 tensors on processors with AVX-512 BF16: what PyTorch runs element by element, row by
-// row or with copies in between, in one pass. Matrix products with weights stay with PyTorch, where they run near the
-// machine's peak.
+// Training kernels for processors with AVX-512: what PyTorch runs element by element, row by row or with copies in
+// between, in one pass. Matrix products with weights stay with PyTorch, where they run near the machine's peak.
 //
-// Tensors are PyTorch's own memory, given as pointers and strides in elements. A call runs on the calling thread.
+// Tensors are PyTorch's own memory, given as pointers and strides in elements.
 
 #pragma once
 
@@ -14,30 +13,44 @@ namespace regard {
 using bfloat16 = uint16_t;  // the upper half of a float
 
 // A B×H×rows×width tensor whose last dimension is contiguous.
+template <class Number>
 struct Heads {
-    bfloat16* data;
+    Number* data;
     ptrdiff_t batch, head, row;  // strides
 
-    bfloat16* at(int64_t b, int64_t h, int64_t r) const { return data + b * batch + h * head + r * row; }
+    Number* at(int64_t b, int64_t h, int64_t r) const { return data + b * batch + h * head + r * row; }
 };
 
-// A (B or 1)×1×T×S table of booleans, true where a query may attend; data is null where all may.
+// Who may attend to whom: query t of row b to the keys from starts[t] up to before stops[t], and of these, if there is
+// a table, to those where it is not 0.
 struct Allowed {
-    const uint8_t* data;
-    ptrdiff_t batch, row;  // strides, 0 for what all share
+    const int32_t *starts, *stops;  // (B or 1)×T
+    ptrdiff_t run_batch;            // stride from one row of the batch to the next, 0 for what all share
+    const uint8_t* table;           // (B or 1)×S×T, or null
+    ptrdiff_t table_batch;
 };
 
+// H heads of queries; each of the G heads of keys and values serves H / G of them.
 struct AttentionSizes {
-    int64_t batch, heads, queries, keys, key_width, value_width;
+    int64_t batch, heads, groups, queries, keys, key_width, value_width;
     float scale;
+    int threads;
 };
 
-// softmax(scale · Q Kᵀ) V; a query that may attend to nothing gets zeros. Widths are multiples of 32.
-void attention_forward(const AttentionSizes&, Heads query, Heads key, Heads value, Allowed, Heads output);
+// softmax(scale · Q Kᵀ + added) V; a query that may attend to nothing gets zeros. Widths are multiples of 32.
+// added: null, or H×(T+S-1) numbers by distance, that of the first query to the last key first.
+// statistics: B×H×2×T, the highest score of each query and 1 / Σ exp(score - highest), for the gradient.
+template <class Number>
+void attention_forward(const AttentionSizes&, Heads<Number> query, Heads<Number> key, Heads<Number> value, Allowed,
+                       const float* added, Heads<Number> output, float* statistics);
 
-// The gradients with respect to query, key and value. The weights are computed again: that costs less than keeping them.
-void attention_backward(const AttentionSizes&, Heads query, Heads key, Heads value, Allowed, Heads output_gradient,
-                        Heads query_gradient, Heads key_gradient, Heads value_gradient);
+// The gradients with respect to query, key and value, and, where `added_gradient` is not null, to `added`: it must begin
+// as zeros. The weights are computed again: that costs less than keeping them.
+template <class Number>
+void attention_backward(const AttentionSizes&, Heads<Number> query, Heads<Number> key, Heads<Number> value, Allowed,
+                        const float* added, Heads<Number> output, const float* statistics,
+                        Heads<Number> output_gradient, Heads<Number> query_gradient, Heads<Number> key_gradient,
+                        Heads<Number> value_gradient, float* added_gradient);
 
 // LayerNorm over contiguous rows×width, width a multiple of 32. statistics: rows×2, mean and 1/deviation, for the
 // gradient.

@@ -1,24 +1,11 @@
-// Vectors of 16 floats, and of 32 bfloat16 as they are loaded and stored. Included inside an anonymous namespace and a
-// region compiled for AVX-512 BF16.
+// Vectors of 16 floats. Included inside an anonymous namespace and a region compiled for AVX-512.
 
 using Floats = __m512;
 constexpr int LANES = 16;
 
-inline Floats load(const bfloat16* from) {  // 16 of them
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
+inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
 
-inline void store(bfloat16* to, Floats x) {  // rounded to the nearest
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(x));
-}
-
-inline float to_float(bfloat16 x) {
-    const uint32_t bits = static_cast<uint32_t>(x) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-}
+inline void store(float* to, Floats x) { _mm512_storeu_ps(to, x); }
 
 // e^x for x ≤ 0, to 2e-7 of its value; 0 where that is below the smallest float, also for -∞. x = n·ln 2 + r.
 inline Floats exponential(Floats x) {
@@ -32,7 +19,7 @@ inline Floats exponential(Floats x) {
 }
 
 inline __mmask16 first_lanes(int64_t count) {
-    return count >= LANES ? __mmask16(0xffff) : __mmask16((1u << count) - 1);
+    return count >= LANES ? __mmask16(0xffff) : count <= 0 ? __mmask16(0) : __mmask16((1u << count) - 1);
 }
 
 // f(0), …, f(N - 1) with each number known to the compiler, so that an array of N vectors stays in registers.

@@ -110,6 +110,9 @@ Request read_request(const py::handle& value) {
     Request request;
     request.source = value.attr("source").cast<std::vector<int>>();
     request.prefix = value.attr("prefix").cast<std::vector<int>>();
+    if (const py::object pieces = value.attr("vocabulary"); !pieces.is_none()) {
+        request.vocabulary = pieces.cast<std::vector<int>>();
+    }
     const py::object options = value.attr("options");
     Options& o = request.options;
     o.beam = options.attr("beam").cast<int>();
@@ -125,6 +128,7 @@ Request read_request(const py::handle& value) {
     o.max_length = options.attr("limit")(request.source.size()).cast<int>();
     o.no_repeat_ngram = options.attr("no_repeat_ngram").cast<int>();
     o.banned = options.attr("banned").cast<std::vector<std::vector<int>>>();
+    o.required = options.attr("required").cast<std::vector<std::vector<int>>>();
     o.alignment = options.attr("alignment").cast<bool>();
     return request;
 }
@@ -153,9 +157,20 @@ std::shared_ptr<Model> make_model(const py::dict& shape, const py::dict& weights
     return std::make_shared<Model>(read_shape(shape), choose_kernels(), PythonSource(weights));
 }
 
-std::unique_ptr<Engine> make_engine(std::shared_ptr<Model> model, int threads, int max_tokens, std::vector<int> never) {
+std::unique_ptr<Engine> make_engine(std::shared_ptr<Model> model, std::shared_ptr<Shortlist> shortlist, int threads,
+                                    int max_tokens, std::vector<int> never) {
     if (threads < 1 || max_tokens < 1) throw std::invalid_argument("threads and max_tokens must be at least 1.");
-    return std::make_unique<Engine>(std::move(model), threads, max_tokens, std::move(never), check_signals);
+    return std::make_unique<Engine>(std::move(model), std::move(shortlist), threads, max_tokens, std::move(never),
+                                    check_signals);
+}
+
+std::shared_ptr<Shortlist> make_shortlist(std::vector<int> tables,
+                                          const py::array_t<int64_t, py::array::c_style>& offsets,
+                                          const py::array_t<int32_t, py::array::c_style>& pieces, int sources,
+                                          int targets) {
+    const std::vector<int64_t> begins(offsets.data(), offsets.data() + offsets.size());
+    const std::vector<int32_t> values(pieces.data(), pieces.data() + pieces.size());
+    return std::make_shared<Shortlist>(std::move(tables), begins, values, sources, targets);
 }
 
 py::list step(Engine& engine, bool partial) {
@@ -222,8 +237,14 @@ PYBIND11_MODULE(_native, module) {
     py::class_<Model, std::shared_ptr<Model>>(module, "Model", "Packed weights, shared by the engines on them.")
         .def(py::init(&make_model), py::arg("shape"), py::arg("weights"));
 
+    py::class_<Shortlist, std::shared_ptr<Shortlist>>(module, "Shortlist", "See shortlist.h.")
+        .def(py::init(&make_shortlist), py::arg("tables"), py::arg("offsets"), py::arg("pieces"), py::arg("sources"),
+             py::arg("targets"))
+        .def("pieces", &Shortlist::pieces, py::arg("source"));
+
     py::class_<Engine>(module, "Engine")
-        .def(py::init(&make_engine), py::arg("model"), py::arg("threads"), py::arg("max_tokens"), py::arg("never"))
+        .def(py::init(&make_engine), py::arg("model"), py::arg("shortlist").none(true), py::arg("threads"),
+             py::arg("max_tokens"), py::arg("never"))
         .def("add", [](Engine& engine, const py::object& request) { return engine.add(read_request(request)); })
         .def("cancel", &Engine::cancel, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("busy",

@@ -1,7 +1,6 @@
 #include "engine.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -9,25 +8,28 @@
 namespace regard {
 namespace {
 
-constexpr float NEVER = -std::numeric_limits<float>::infinity();
-// Logits are scanned in parts that stay in the second-level cache.
-constexpr int CHUNK_FLOATS = 1 << 16;
-constexpr int WIDEST_CHUNK = 1024;
 // Rows that are encoded together.
 constexpr int ENCODER_ROWS = 1024;
 
 }  // namespace
 
-Engine::Engine(std::shared_ptr<const Model> model, int threads, int max_tokens, std::vector<int> never,
-               std::function<void()> poll)
+Engine::Engine(std::shared_ptr<const Model> model, std::shared_ptr<const Shortlist> shortlist, int threads,
+               int max_tokens, std::vector<int> never, std::function<void()> poll)
     : network_(std::make_unique<Network>(std::move(model), threads)),
+      shortlist_(std::move(shortlist)),
       team_(threads),
       max_tokens_(max_tokens),
       never_([&] {
           std::sort(never.begin(), never.end());
           return std::move(never);
       }()),
-      poll_(std::move(poll)) {}
+      poll_(std::move(poll)) {
+    const Model& of = network_->model();
+    if (shortlist_ &&
+        (shortlist_->sources() != of.source_embedding().rows() || shortlist_->targets() != of.output.rows())) {
+        throw std::invalid_argument("the shortlist is for another vocabulary than this model's.");
+    }
+}
 
 // ---- what callers see
 
@@ -47,36 +49,61 @@ void Engine::check(const Request& request) const {
         throw std::invalid_argument("a piece of the prefix lies outside the vocabulary of " + std::to_string(target) +
                                     " pieces.");
     }
-    for (const auto& ban : request.options.banned) {
-        if (ban.empty() || !inside(ban, target)) {
-            throw std::invalid_argument("a banned sequence is empty, or has a piece outside the vocabulary of " +
-                                        std::to_string(target) + " pieces.");
+    for (auto [name, sequences] :
+         {std::pair("banned", &request.options.banned), std::pair("required", &request.options.required)}) {
+        for (const auto& sequence : *sequences) {
+            if (sequence.empty() || !inside(sequence, target)) {
+                throw std::invalid_argument("a " + std::string(name) + " sequence is empty, or has a piece outside the "
+                                            "vocabulary of " + std::to_string(target) + " pieces.");
+            }
         }
+    }
+    if (!inside(request.vocabulary, target)) {
+        throw std::invalid_argument("a piece of a request's own vocabulary lies outside the model's, which has " +
+                                    std::to_string(target) + " pieces.");
     }
     if (int(request.source.size()) > network_->model().max_source_positions()) {
         throw std::invalid_argument("a source has " + std::to_string(request.source.size()) +
-                                    " pieces, but this model has " + std::to_string(network_->model().max_source_positions()) +
-                                    " learned positions. Split the text.");
+                                    " pieces, but this model has " +
+                                    std::to_string(network_->model().max_source_positions()) + " learned positions. Split the text.");
     }
-    if (int(request.prefix.size()) >= network_->model().max_target_positions()) {
-        throw std::invalid_argument("a prefix is longer than the positions that this model has learned.");
+    if (int(request.prefix.size()) + request.options.required_pieces() >= network_->model().max_target_positions()) {
+        throw std::invalid_argument("a prefix, with what is required, is longer than the positions that this model has "
+                                    "learned.");
     }
 }
 
-int64_t Engine::enqueue(Request request, bool awaited) {
-    request.options.max_length = std::min(request.options.max_length, network_->model().max_target_positions());
+std::unique_ptr<Engine::Sentence> Engine::prepare(Request request, bool awaited) const {
+    check(request);
+    const Model& model = network_->model();
+    request.options.max_length = std::min(request.options.max_length, model.max_target_positions());
+    std::vector<int>& vocabulary = request.vocabulary;
+    if (vocabulary.empty() && shortlist_) vocabulary = shortlist_->pieces(request.source);
+    if (!vocabulary.empty()) {
+        vocabulary.push_back(model.shape.eos);
+        vocabulary.insert(vocabulary.end(), request.prefix.begin(), request.prefix.end());
+        for (auto& sequence : request.options.required) {
+            vocabulary.insert(vocabulary.end(), sequence.begin(), sequence.end());
+        }
+        std::sort(vocabulary.begin(), vocabulary.end());
+        vocabulary.erase(std::unique(vocabulary.begin(), vocabulary.end()), vocabulary.end());
+    }
     auto sentence = std::make_unique<Sentence>();
-    sentence->number = next_++;
     sentence->awaited = awaited;
     sentence->request = std::move(request);
+    return sentence;
+}
+
+int64_t Engine::enqueue(std::unique_ptr<Sentence> sentence) {
+    sentence->number = next_++;
     waiting_.push_back(std::move(sentence));
     return waiting_.back()->number;
 }
 
 int64_t Engine::add(Request request) {
-    check(request);
+    auto sentence = prepare(std::move(request), false);
     std::lock_guard<std::mutex> lock(mutex_);
-    return enqueue(std::move(request), false);
+    return enqueue(std::move(sentence));
 }
 
 bool Engine::cancel(int64_t number) {
@@ -104,8 +131,14 @@ std::vector<Result> Engine::step(bool partial) {
     changed_.wait(lock, [&] { return !running_; });
     steps_ = 0;
     run(lock, [&] { return steps_ >= 1; });
+    for (auto it = done_.begin(); it != done_.end(); ++it) {
+        if (const std::exception_ptr error = it->second.error) {
+            done_.erase(it);
+            std::rethrow_exception(error);
+        }
+    }
     std::vector<Result> results;
-    for (auto& [number, hypotheses] : done_) results.push_back({number, std::move(hypotheses), true});
+    for (auto& [number, outcome] : done_) results.push_back({number, std::move(outcome.hypotheses), true});
     done_.clear();
     if (partial) {
         for (auto& sentence : active_) {
@@ -117,17 +150,18 @@ std::vector<Result> Engine::step(bool partial) {
 }
 
 std::vector<std::vector<Hypothesis>> Engine::translate(std::vector<Request> requests) {
-    for (const Request& request : requests) check(request);
+    std::vector<std::unique_ptr<Sentence>> sentences;
+    for (Request& request : requests) sentences.push_back(prepare(std::move(request), true));
     // Sentences of like length run together, so that the batch stays full to the end.
-    std::vector<size_t> order(requests.size());
+    std::vector<size_t> order(sentences.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return requests[a].source.size() > requests[b].source.size(); });
-    std::vector<int64_t> numbers(requests.size());
-    std::unique_lock<std::mutex> lock(mutex_);
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+        return sentences[a]->request.source.size() > sentences[b]->request.source.size();
+    });
+    std::vector<int64_t> numbers(sentences.size(), -1);
+    std::vector<std::vector<Hypothesis>> found(sentences.size());
     std::set<int64_t> missing;
-    for (size_t i : order) missing.insert(numbers[i] = enqueue(std::move(requests[i]), true));
-    std::vector<std::vector<Hypothesis>> found(numbers.size());
+    std::unique_lock<std::mutex> lock(mutex_);
     auto take = [&] {  // with the lock
         for (auto it = missing.begin(); it != missing.end();) {
             it = awaited_done_.count(*it) ? missing.erase(it) : std::next(it);
@@ -135,6 +169,7 @@ std::vector<std::vector<Hypothesis>> Engine::translate(std::vector<Request> requ
         return missing.empty();
     };
     try {
+        for (size_t i : order) missing.insert(numbers[i] = enqueue(std::move(sentences[i])));
         while (!take()) {
             if (running_) {
                 changed_.wait(lock);
@@ -142,7 +177,10 @@ std::vector<std::vector<Hypothesis>> Engine::translate(std::vector<Request> requ
                 run(lock, take);
             }
         }
-    } catch (...) {  // interrupted: nobody waits for these any more
+        for (int64_t number : numbers) {
+            if (const std::exception_ptr error = awaited_done_.at(number).error) std::rethrow_exception(error);
+        }
+    } catch (...) {  // interrupted, or one of them failed: nobody waits for these any more
         for (int64_t number : numbers) {
             awaited_done_.erase(number);
             waiting_.remove_if([&](auto& sentence) { return sentence->number == number; });
@@ -151,7 +189,7 @@ std::vector<std::vector<Hypothesis>> Engine::translate(std::vector<Request> requ
         throw;
     }
     for (size_t i = 0; i < numbers.size(); ++i) {
-        found[i] = std::move(awaited_done_[numbers[i]]);
+        found[i] = std::move(awaited_done_[numbers[i]].hypotheses);
         awaited_done_.erase(numbers[i]);
     }
     return found;
@@ -165,20 +203,24 @@ void Engine::run(std::unique_lock<std::mutex>& lock, const std::function<bool()>
     error_ = nullptr;
     polled_ = std::chrono::steady_clock::now();
     lock.unlock();
-    team_.run([&](int id) {
-        for (;;) {
-            if (id == 0) {
-                go_ = plan(enough);
-                while (go_ && team_.rest()) {
-                    work(0);
+    try {
+        team_.run([&](int id) {
+            for (;;) {
+                if (id == 0) {
                     go_ = plan(enough);
+                    while (go_ && team_.rest()) {
+                        work(0);
+                        go_ = plan(enough);
+                    }
                 }
+                team_.gather(id);
+                if (!go_) return;
+                work(id);
             }
-            team_.gather(id);
-            if (!go_) return;
-            work(id);
-        }
-    });
+        });
+    } catch (...) {  // no threads to be had
+        error_ = std::current_exception();
+    }
     lock.lock();
     running_ = false;
     changed_.notify_all();
@@ -198,9 +240,10 @@ bool Engine::plan(const std::function<bool()>& enough) {
             poll_();
             lock.lock();
         }
-        admit();
-        if (active_.empty()) return false;
-        lay_out();
+        do {
+            admit();
+            if (active_.empty()) return false;
+        } while (!lay_out());
         ++steps_;
         return true;
     } catch (...) {
@@ -209,16 +252,17 @@ bool Engine::plan(const std::function<bool()>& enough) {
     }
 }
 
+// Take out what is done, has failed or is not wanted any more.
 void Engine::collect() {
     bool found = false;
     for (auto it = active_.begin(); it != active_.end();) {
         Sentence& sentence = **it;
-        if (!sentence.cancelled && !(sentence.search->done())) {
+        if (!sentence.cancelled && !sentence.error && !sentence.search->done()) {
             ++it;
             continue;
         }
         if (!sentence.cancelled) {
-            (sentence.awaited ? awaited_done_ : done_)[sentence.number] = sentence.search->results();
+            close(sentence);
             found = true;
         }
         it = active_.erase(it);
@@ -226,9 +270,22 @@ void Engine::collect() {
     if (found) changed_.notify_all();
 }
 
+// Say what became of a sentence.
+void Engine::close(Sentence& sentence) {
+    Outcome& outcome = (sentence.awaited ? awaited_done_ : done_)[sentence.number];
+    outcome.error = sentence.error;
+    if (outcome.error) return;
+    try {
+        outcome.hypotheses = sentence.search->results();
+    } catch (...) {
+        outcome.error = std::current_exception();
+    }
+}
+
 // Let waiting requests join while there is room, several at once: the encoder reads its weights once for all.
 void Engine::admit() {
     joining_.clear();
+    joined_.clear();
     joining_rows_ = 0;
     auto load = [](const Sentence& sentence) { return sentence.request.width() * int(sentence.request.source.size()); };
     int running = 0;
@@ -240,17 +297,39 @@ void Engine::admit() {
         if (!active_.empty() && running + load(sentence) > max_tokens_) break;
         if (!joining_.empty() && joining_rows_ + length > ENCODER_ROWS) break;
         running += load(sentence);
-        sentence.search.emplace(sentence.request, network_->model().shape.bos, network_->model().shape.eos);
-        sentence.memory.start(network_->memory_layout(), length);
-        sentence.cache.start(network_->cache_layout(), sentence.request.width());
+        active_.splice(active_.end(), waiting_, waiting_.begin());
+        try {
+            const Request& request = sentence.request;
+            sentence.search.emplace(request, network_->model().shape.bos, network_->model().shape.eos);
+            sentence.memory.start(network_->memory_layout(), length);
+            sentence.cache.start(network_->cache_layout(), request.width());
+            if (!request.vocabulary.empty()) sentence.selection.start(network_->model().output, request.vocabulary);
+            joining_.reserve(joining_.size() + 1);
+            joined_.push_back(&sentence);
+        } catch (...) {
+            sentence.error = std::current_exception();
+            continue;
+        }
         joining_.push_back({&sentence.request.source, joining_rows_, &sentence.memory});
         joining_rows_ += length;
-        active_.splice(active_.end(), waiting_, waiting_.begin());
     }
+    collect();
+}
+
+// Prepare the step; false where memory ran out, and all that runs has failed.
+bool Engine::lay_out() {
+    try {
+        give_rows();
+        return true;
+    } catch (...) {
+        for (auto& sentence : active_) sentence->error = std::current_exception();
+    }
+    collect();
+    return false;
 }
 
 // Give every hypothesis its row of the step, and every thread the memory that it needs.
-void Engine::lay_out() {
+void Engine::give_rows() {
     const int heads = network_->model().shape.num_heads, threads = team_.size();
     batch_.items.clear();
     sentences_.clear();
@@ -258,19 +337,25 @@ void Engine::lay_out() {
     int longest_source = 0, longest_target = 0;
     candidates_ = 1;
     keep_logits_ = false;
-    for (auto& pointer : active_) {
+    auto is_whole = [](const Sentence& sentence) { return sentence.request.vocabulary.empty(); };
+    for (const bool whole : {true, false}) {
+        for (auto& sentence : active_) {
+            if (is_whole(*sentence) == whole) sentences_.push_back(sentence.get());
+        }
+        if (whole) whole_items_ = int(sentences_.size());
+    }
+    for (Sentence* pointer : sentences_) {
         Sentence& sentence = *pointer;
         const int count = int(sentence.search->rows().size()), source = int(sentence.request.source.size());
         sentence.cache.reserve(sentence.search->length());
         if (sentence.request.wants_attention()) sentence.attention.reserve(size_t(count) * heads * source);
-        sentences_.push_back(&sentence);
         batch_.items.push_back({&sentence.memory, &sentence.cache, int(rows), count,
                                 sentence.request.wants_attention() ? sentence.attention.data() : nullptr});
         rows += size_t(count);
         longest_source = std::max(longest_source, source);
         longest_target = std::max(longest_target, sentence.search->length() + 1);
         candidates_ = std::max(candidates_, sentence.search->candidates());
-        keep_logits_ |= sentence.search->samples();
+        keep_logits_ |= sentence.search->wants_logits();
     }
     batch_.rows.resize(rows);
     rules_.resize(rows);
@@ -281,108 +366,6 @@ void Engine::lay_out() {
     if (keep_logits_) logits_.reserve(rows * network_->model().output.packed().outputs);
     for (int id = 0; id < threads; ++id) {
         network_->worker(id).logits.reserve(std::max<size_t>(CHUNK_FLOATS, rows * ALIGN));
-    }
-}
-
-// ---- one step, on all threads
-
-void Engine::work(int id) {
-    if (!joining_.empty()) network_->encode(team_, id, joining_, joining_rows_);
-    place_rows(id);
-    team_.barrier(id);
-    const Inputs hidden = network_->decode(team_, id, batch_);
-    scan_vocabulary(id, hidden);
-    team_.barrier(id);
-    advance(id);
-    team_.barrier(id);
-}
-
-void Engine::place_rows(int id) {
-    const Range mine = team_.share(int(sentences_.size()), id);
-    for (int i = mine.first; i < mine.last; ++i) {
-        Sentence& sentence = *sentences_[i];
-        const Search& search = *sentence.search;
-        const DecoderItem& item = batch_.items[i];
-        for (int r = 0; r < item.rows; ++r) {
-            DecoderRow& row = batch_.rows[item.first_row + r];
-            row.piece = search.rows()[r].piece;
-            row.position = search.length();
-            row.slot = r;
-            search.ancestors(r, sentence.slots);
-            row.steps.resize(sentence.slots.size());
-            for (size_t t = 0; t < row.steps.size(); ++t) row.steps[t] = sentence.cache.at(int(t), sentence.slots[t]);
-            Rule& rule = rules_[item.first_row + r];
-            rule.forced = search.forced_piece();
-            search.forbidden_pieces(r, rule.forbidden);
-        }
-    }
-}
-
-// Logits of this thread's part of the vocabulary, a chunk at a time: normaliser and best pieces of every row.
-void Engine::scan_vocabulary(int id, const Inputs& hidden) {
-    const Matrix& output = network_->model().output;
-    const Kernels& kernels = network_->model().kernels;
-    const int rows = int(batch_.rows.size()), threads = team_.size();
-    for (int row = 0; row < rows; ++row) {
-        const size_t place = size_t(row) * threads + id;
-        scans_[place] = {NEVER, 0.0f, candidates_, 0, best_logits_.data() + place * candidates_,
-                         best_pieces_.data() + place * candidates_};
-    }
-    const int fitting = std::max(ALIGN, std::min(WIDEST_CHUNK, CHUNK_FLOATS / rows / ALIGN * ALIGN));
-    const int chunk = std::max(1, fitting / kernels.panel);
-    const Range mine = team_.share(output.panels(), id);
-    for (int panel = mine.first; panel < mine.last; panel += chunk) {
-        const int panels = std::min(chunk, mine.last - panel), stride = panels * kernels.panel;
-        const PackedWeights part = output.slice(panel, panels);
-        float* logits = network_->worker(id).logits.data();
-        (part.ints ? kernels.multiply_int8 : kernels.multiply_float)(part, 0, panels, hidden, rows, {logits, stride});
-        const int first = panel * kernels.panel;
-        scan_rows(id, first, std::min(stride, output.rows() - first), stride);
-    }
-}
-
-// Take the chunk of `count` logits from piece `first` on into the scans.
-void Engine::scan_rows(int id, int first, int count, int stride) {
-    const Kernels& kernels = network_->model().kernels;
-    const int rows = int(batch_.rows.size()), threads = team_.size();
-    const size_t kept_stride = network_->model().output.packed().outputs;
-    const auto banned = std::lower_bound(never_.begin(), never_.end(), first);
-    const auto banned_end = std::lower_bound(never_.begin(), never_.end(), first + count);
-    for (int row = 0; row < rows && count > 0; ++row) {
-        float* logits = network_->worker(id).logits.data() + size_t(row) * stride;
-        Scan& scan = scans_[size_t(row) * threads + id];
-        // the probabilities of all pieces, before any rule
-        kernels.scan_normaliser(scan, logits, count);
-        if (keep_logits_) std::copy_n(logits, count, logits_.data() + row * kept_stride + first);
-        const Rule& rule = rules_[row];
-        if (rule.forced >= 0) {
-            if (rule.forced >= first && rule.forced < first + count) {
-                kernels.scan_best(scan, logits + (rule.forced - first), 1, rule.forced);
-            }
-            continue;
-        }
-        for (auto it = banned; it != banned_end; ++it) logits[*it - first] = NEVER;
-        for (int piece : rule.forbidden) {
-            if (piece >= first && piece < first + count) logits[piece - first] = NEVER;
-        }
-        kernels.scan_best(scan, logits, count, first);
-    }
-}
-
-void Engine::advance(int id) {
-    const int threads = team_.size();
-    const size_t kept_stride = network_->model().output.packed().outputs;
-    const Range mine = team_.share(int(sentences_.size()), id);
-    std::vector<RowScores> scores;
-    for (int i = mine.first; i < mine.last; ++i) {
-        const DecoderItem& item = batch_.items[i];
-        scores.clear();
-        for (int row = item.first_row; row < item.first_row + item.rows; ++row) {
-            scores.push_back({&scans_[size_t(row) * threads], team_.width(),
-                              keep_logits_ ? logits_.data() + row * kept_stride : nullptr});
-        }
-        sentences_[i]->search->advance(scores, never_, network_->model().output.rows(), item.attention,
-                                       network_->model().shape.num_heads);
     }
 }
 

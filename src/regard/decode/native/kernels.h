@@ -38,6 +38,14 @@ struct Inputs {
     const int8_t* ints = nullptr;
     const float* scales = nullptr;   // what one unit is worth, by row
     const int32_t* sums = nullptr;   // sum of the row's ints: takes back what weight_offset added
+
+    // The same without the rows before `row`.
+    Inputs from(int row) const {
+        Inputs rest = *this;
+        rest.floats += row * stride;
+        if (ints) rest.ints += row * stride, rest.scales += row, rest.sums += row;
+        return rest;
+    }
 };
 
 enum class Activation { none, relu, gelu, silu };

@@ -67,16 +67,6 @@ Matrix::Matrix(const Kernels& kernels, const Weights& weights, const float* bias
     packed_.scales = scales_.data();
 }
 
-PackedWeights Matrix::slice(int first, int count) const {
-    PackedWeights part = packed_;
-    const size_t columns = size_t(first) * kernels_->panel;
-    part.outputs = count * kernels_->panel;
-    if (part.ints) part.ints += columns * part.inputs, part.scales += columns;
-    if (part.floats) part.floats += columns * part.inputs;
-    part.bias += columns;
-    return part;
-}
-
 void Matrix::unpack_row(int row, float* out) const {
     const int panel = kernels_->panel, column = row % panel;
     const size_t start = size_t(row / panel) * panel * packed_.inputs;
@@ -89,6 +79,50 @@ void Matrix::unpack_row(int row, float* out) const {
     for (int k = 0; k < columns_; ++k) {
         const int value = int8_t(uint8_t(from[size_t(k / 4) * panel * 4 + k % 4]) - kernels_->weight_offset);
         out[k] = float(value) * packed_.scales[row];
+    }
+}
+
+PackedWeights slice(const PackedWeights& weights, int panel, int first, int count) {
+    PackedWeights part = weights;
+    const size_t columns = size_t(first) * panel;
+    part.outputs = count * panel;
+    if (part.ints) part.ints += columns * part.inputs, part.scales += columns;
+    if (part.floats) part.floats += columns * part.inputs;
+    part.bias += columns;
+    return part;
+}
+
+void Selection::start(const Matrix& matrix, const std::vector<int>& rows) {
+    matrix_ = &matrix;
+    rows_ = &rows;
+    packed_ = matrix.packed();
+    packed_.outputs = round_up(int(rows.size()), matrix.kernels().panel);
+    const size_t inputs = size_t(packed_.inputs) / (packed_.ints ? 4 : 1);
+    units_.reserve(packed_.outputs * inputs);
+    bias_.reserve(packed_.outputs);
+    packed_.bias = bias_.data();
+    if (packed_.ints) {
+        scales_.reserve(packed_.outputs);
+        packed_.scales = scales_.data();
+        packed_.ints = reinterpret_cast<const int8_t*>(units_.data());
+    } else {
+        packed_.floats = reinterpret_cast<const float*>(units_.data());
+    }
+}
+
+void Selection::fill(int first, int last) {
+    const PackedWeights& all = matrix_->packed();
+    const int panel = matrix_->kernels().panel;
+    const size_t inputs = size_t(all.inputs) / (all.ints ? 4 : 1), unit = sizeof(uint32_t);
+    const char* from = all.ints ? reinterpret_cast<const char*>(all.ints) : reinterpret_cast<const char*>(all.floats);
+    for (int place = first * panel; place < last * panel; ++place) {
+        // Behind the last row it is row 0 again: nobody looks at what comes out.
+        const int row = place < int(rows_->size()) ? (*rows_)[place] : 0;
+        bias_[place] = all.bias[row];
+        if (all.ints) scales_[place] = all.scales[row];
+        const char* column = from + (size_t(row / panel) * panel * inputs + row % panel) * unit;
+        uint32_t* to = units_.data() + size_t(place / panel) * panel * inputs + place % panel;
+        for (size_t k = 0; k < inputs; ++k) std::memcpy(to + k * panel, column + k * panel * unit, unit);
     }
 }
 

@@ -50,7 +50,8 @@ Model::Model(const Shape& shape, const Kernels& kernels, const Source& source)
         for (int i = 0; i <= sublayers; ++i) {
             found.emplace_back();
             const std::string name = stack + ".norm." + std::to_string(i);
-            if (i == 0 && !shape.pre_norm) continue;
+            // post-norm models enter the first sublayer by the norm of the embeddings, if they have one
+            if (i == 0 && !shape.pre_norm && !source.has(name + ".gain")) continue;
             found.back() = std::make_unique<Norm>();
             for (auto [part, suffix] : {std::pair(&Norm::gain, ".gain"), std::pair(&Norm::bias, ".bias")}) {
                 if (shape.norm == NormKind::rms && part == &Norm::bias) continue;

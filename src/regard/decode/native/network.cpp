@@ -138,13 +138,10 @@ void Network::multiply(Team& team, int id, const Matrix& matrix, const Inputs& x
     if (group >= groups) return;
     const int member = id % members;
     const int first = int(int64_t(rows) * group / groups), count = int(int64_t(rows) * (group + 1) / groups) - first;
-    Inputs part = x;
-    part.floats += first * x.stride;
-    if (part.ints) part.ints += first * x.stride, part.scales += first, part.sums += first;
     out.floats += first * out.stride;
     if (out.residual) out.residual += first * out.residual_stride;
     (shape_.int8 ? kernels_.multiply_int8 : kernels_.multiply_float)(
-        matrix.packed(), panels * member / members, panels * (member + 1) / members, part, count, out);
+        matrix.packed(), panels * member / members, panels * (member + 1) / members, x.from(first), count, out);
 }
 
 // stream = (stream or h) + x·W

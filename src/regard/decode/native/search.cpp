@@ -38,8 +38,16 @@ float log_sum(const RowScores& scores) {
 
 }  // namespace
 
+int Options::required_pieces() const {
+    return std::accumulate(required.begin(), required.end(), 0,
+                           [](int sum, const std::vector<int>& pieces) { return sum + int(pieces.size()); });
+}
+
 Search::Search(const Request& request, int bos, int eos)
-    : request_(request), eos_(eos), limit_(std::max(request.options.max_length, int(request.prefix.size()) + 1)) {
+    : request_(request),
+      eos_(eos),
+      limit_(std::max(request.options.max_length,
+                      int(request.prefix.size()) + request.options.required_pieces() + 1)) {
     rows_.push_back({bos, 0.0, 0});
 }
 
@@ -96,8 +104,9 @@ void Search::forbidden_pieces(int row, std::vector<int>& pieces) const {
     pieces.clear();
     const Options& options = request_.options;
     if (length() < options.min_length) pieces.push_back(eos_);
-    if (options.banned.empty() && !options.no_repeat_ngram) return;
+    if (options.banned.empty() && !options.no_repeat_ngram && options.required.empty()) return;
     const std::vector<int> output = this->output(row);
+    if (progress(output).count < options.required_pieces()) pieces.push_back(eos_);
     for (const std::vector<int>& ban : options.banned) {
         const size_t context = ban.size() - 1;
         if (context <= output.size() && std::equal(ban.begin(), ban.end() - 1, output.end() - context)) {
@@ -113,15 +122,43 @@ void Search::forbidden_pieces(int row, std::vector<int>& pieces) const {
     }
 }
 
+// Take one more piece into account.
+void Search::count(Progress& progress, int piece) const {
+    const std::vector<std::vector<int>>& required = request_.options.required;
+    if (progress.current >= 0 && required[progress.current][progress.place] != piece) {  // left off in the middle
+        progress.count -= progress.place;
+        progress.current = -1;
+    } else if (progress.current >= 0) {
+        ++progress.place;
+    }
+    for (int i = 0; progress.current < 0 && i < int(required.size()); ++i) {
+        if (!progress.met[i] && required[i][0] == piece) progress.current = i, progress.place = 1;
+    }
+    if (progress.current < 0) return;
+    ++progress.count;
+    if (progress.place == int(required[progress.current].size())) {
+        progress.met[progress.current] = true;
+        progress.current = -1;
+    }
+}
+
+Progress Search::progress(const std::vector<int>& output) const {
+    Progress progress;
+    progress.met.resize(request_.options.required.size());
+    for (int piece : output) count(progress, piece);
+    return progress;
+}
+
 // ---- one step
 
-std::vector<Search::Candidate> Search::best(int row, const RowScores& scores) const {
+std::vector<Search::Candidate> Search::best(int row, const RowScores& scores, const Vocabulary& vocabulary) const {
     const float normaliser = log_sum(scores);
     std::vector<Candidate> found;
     for (int i = 0; i < scores.parts; ++i) {
         for (int j = 0; j < scores.scans[i].found; ++j) {
             const float log_prob = scores.scans[i].logits[j] - normaliser;
-            found.push_back({row, scores.scans[i].pieces[j], log_prob, rows_[row].score + log_prob});
+            const int piece = vocabulary.piece(scores.scans[i].pieces[j]);
+            found.push_back({row, piece, log_prob, rows_[row].score + log_prob});
         }
     }
     std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.log_prob > b.log_prob; });
@@ -129,25 +166,60 @@ std::vector<Search::Candidate> Search::best(int row, const RowScores& scores) co
     return found;
 }
 
+// Complete the candidates of a row that must bring required pieces: what would bring one is among them, however
+// improbable, and what would leave too little room for the rest is not.
+void Search::require(int row, const RowScores& scores, const std::vector<int>& never, const Vocabulary& vocabulary,
+                     std::vector<Candidate>& candidates) const {
+    const std::vector<std::vector<int>>& required = request_.options.required;
+    const Progress before = progress(output(row));
+    if (forced_piece() < 0) {
+        std::vector<int> wanted, forbidden;
+        if (before.current >= 0) wanted.push_back(required[before.current][before.place]);
+        for (int i = 0; i < int(required.size()); ++i) {
+            if (!before.met[i] && i != before.current) wanted.push_back(required[i][0]);
+        }
+        forbidden_pieces(row, forbidden);
+        const float normaliser = log_sum(scores);
+        for (int piece : wanted) {
+            if (std::any_of(candidates.begin(), candidates.end(), [&](auto& c) { return c.piece == piece; })) continue;
+            if (std::find(forbidden.begin(), forbidden.end(), piece) != forbidden.end()) continue;
+            if (std::find(never.begin(), never.end(), piece) != never.end()) continue;
+            const float log_prob = scores.logits[vocabulary.place(piece)] - normaliser;
+            candidates.push_back({row, piece, log_prob, rows_[row].score + log_prob});
+        }
+    }
+    const int all = request_.options.required_pieces();
+    for (Candidate& candidate : candidates) {
+        Progress after = before;
+        if (candidate.piece != eos_) count(after, candidate.piece);
+        candidate.count = after.count;
+    }
+    candidates.erase(std::remove_if(candidates.begin(), candidates.end(),
+                                    [&](auto& c) { return length() + 1 + all - c.count > limit_; }),
+                     candidates.end());
+}
+
 Search::Candidate Search::draw(int row, int number, const RowScores& scores, const std::vector<int>& never,
-                               int vocabulary) const {
+                               const Vocabulary& vocabulary) const {
     const Options& options = request_.options;
     const float normaliser = log_sum(scores);
-    auto candidate = [&](int piece) {
-        const float log_prob = scores.logits[piece] - normaliser;
-        return Candidate{row, piece, log_prob, rows_[row].score + log_prob, number};
+    auto candidate = [&](int place) {
+        const float log_prob = scores.logits[place] - normaliser;
+        return Candidate{row, vocabulary.piece(place), log_prob, rows_[row].score + log_prob, number};
     };
-    if (forced_piece() >= 0) return candidate(forced_piece());
+    if (forced_piece() >= 0) return candidate(vocabulary.place(forced_piece()));
     struct Choice {
         double weight;
-        int piece;
+        int place;
     };
-    std::vector<Choice> choices(vocabulary);
-    for (int piece = 0; piece < vocabulary; ++piece) choices[piece] = {scores.logits[piece] / options.temperature, piece};
+    std::vector<Choice> choices(vocabulary.size);
+    for (int i = 0; i < vocabulary.size; ++i) choices[i] = {scores.logits[i] / options.temperature, i};
     std::vector<int> forbidden;
     forbidden_pieces(row, forbidden);
     for (const std::vector<int>* list : {&never, static_cast<const std::vector<int>*>(&forbidden)}) {
-        for (int piece : *list) choices[piece].weight = NEVER;
+        for (int piece : *list) {
+            if (const int place = vocabulary.place(piece); place >= 0) choices[place].weight = NEVER;
+        }
     }
     choices.erase(std::remove_if(choices.begin(), choices.end(), [](auto& c) { return !(c.weight > NEVER); }),
                   choices.end());
@@ -173,10 +245,10 @@ Search::Candidate Search::draw(int row, int number, const RowScores& scores, con
     double point = uniform(options.seed, number, length()) * sum;
     size_t place = 0;
     while (place + 1 < choices.size() && (point -= choices[place].weight) >= 0) ++place;
-    return candidate(choices[place].piece);
+    return candidate(choices[place].place);
 }
 
-void Search::advance(const std::vector<RowScores>& scores, const std::vector<int>& never, int vocabulary,
+void Search::advance(const std::vector<RowScores>& scores, const std::vector<int>& never, const Vocabulary& vocabulary,
                      const float* attention, int heads) {
     if (request_.wants_attention()) {
         const size_t source = request_.source.size();
@@ -190,7 +262,8 @@ void Search::advance(const std::vector<RowScores>& scores, const std::vector<int
         attention_.push_back(std::move(mean));
     }
     std::vector<Candidate> candidates;
-    if (samples()) {
+    const bool required = !request_.options.required.empty();
+    if (request_.options.sample) {
         const bool first = length() == 0;  // all draws start from one row
         const int draws = first ? request_.options.num_hypotheses : int(rows_.size());
         for (int i = 0; i < draws; ++i) {
@@ -201,7 +274,8 @@ void Search::advance(const std::vector<RowScores>& scores, const std::vector<int
         return;
     }
     for (size_t row = 0; row < rows_.size(); ++row) {
-        const std::vector<Candidate> found = best(int(row), scores[row]);
+        std::vector<Candidate> found = best(int(row), scores[row], vocabulary);
+        if (required) require(int(row), scores[row], never, vocabulary, found);
         candidates.insert(candidates.end(), found.begin(), found.end());
     }
     if (candidates.empty()) {  // the rules leave nothing: what there is must do
@@ -209,6 +283,8 @@ void Search::advance(const std::vector<RowScores>& scores, const std::vector<int
         done_ = true;
     } else if (greedy()) {
         advance_rows(candidates);
+    } else if (required) {
+        advance_required(std::move(candidates));
     } else {
         advance_beam(std::move(candidates));
     }
@@ -256,6 +332,37 @@ void Search::advance_beam(std::vector<Candidate> candidates) {
         if (c.piece == eos_) {
             if (rank < width) finish(c, true);
         } else if (going.size() < width) {
+            going.push_back(c);
+        }
+    }
+    push(going);
+    close_beam();
+}
+
+// Dynamic beam allocation (Post and Vilar 2018, section 3): hypotheses compete with those that have as many of the
+// required pieces, so that the ones that brought an improbable piece are not crowded out by those that did not.
+void Search::advance_required(std::vector<Candidate> candidates) {
+    const int width = request_.width(), all = request_.options.required_pieces();
+    std::stable_sort(candidates.begin(), candidates.end(), [](auto& a, auto& b) { return a.score > b.score; });
+    std::vector<int> counts(all + 1), rooms(all + 1);
+    for (const Candidate& c : candidates) counts[c.count] += c.piece != eos_;
+    const int share = width / (all + 1), last = width - share * all;  // what is left over is for the complete ones
+    int left = width;
+    for (int i = 0; i <= all; ++i) left -= rooms[i] = std::min(counts[i], i == all ? last : share);
+    for (int i = all; i >= 0; --i) {  // what one does not need goes to those that are further
+        const int more = std::min(left, counts[i] - rooms[i]);
+        rooms[i] += more;
+        left -= more;
+    }
+    std::vector<Candidate> going;
+    const int ending = std::max(rooms[all], last);
+    int complete = 0;
+    for (const Candidate& c : candidates) {
+        const int rank = c.count == all ? complete++ : 0;
+        if (c.piece == eos_) {
+            if (rank < ending) finish(c, true);
+        } else if (rooms[c.count] > 0) {
+            --rooms[c.count];
             going.push_back(c);
         }
     }

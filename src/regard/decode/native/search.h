@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -27,16 +28,24 @@ struct Options {
     int max_length = 0;  // already resolved: never 0
     int no_repeat_ngram = 0;
     std::vector<std::vector<int>> banned;
+    std::vector<std::vector<int>> required;
     bool alignment = false;
+
+    // Pieces of all required sequences.
+    int required_pieces() const;
 };
 
 struct Request {
     std::vector<int> source;
     Options options;
     std::vector<int> prefix;
+    std::vector<int> vocabulary;  // the only pieces that there are, ascending; none of them: all
 
     // Decoder rows that it may take.
-    int width() const { return options.sample ? options.num_hypotheses : options.beam; }
+    int width() const {
+        if (options.sample) return options.num_hypotheses;
+        return options.required.empty() ? options.beam : std::max(options.beam, options.required_pieces() + 1);
+    }
     bool wants_attention() const { return options.alignment || options.coverage_penalty > 0; }
 };
 
@@ -49,11 +58,33 @@ struct Hypothesis {
     int attended = 0;              // length of the source
 };
 
-// What the vocabulary says about one row: the scans of each thread's part, and all logits for sampling.
+// The pieces that a row chooses from: all, or those of an ascending list. What scans and logits count are places in it.
+struct Vocabulary {
+    int size;
+    const int* pieces = nullptr;
+
+    int piece(int place) const { return pieces ? pieces[place] : place; }
+    // -1 where it is not among them.
+    int place(int piece) const {
+        if (!pieces) return piece < size ? piece : -1;
+        const int* found = std::lower_bound(pieces, pieces + size, piece);
+        return found != pieces + size && *found == piece ? int(found - pieces) : -1;
+    }
+};
+
+// What the vocabulary says about one row: the scans of each thread's part, and all logits where they were wanted.
 struct RowScores {
     const Scan* scans;
     int parts;
     const float* logits;
+};
+
+// How much of the required sequences a hypothesis has, and which one it is in the middle of.
+struct Progress {
+    std::vector<bool> met;
+    int current = -1;  // sequence
+    int place = 0;     // its next piece
+    int count = 0;     // pieces that count
 };
 
 class Search {
@@ -80,10 +111,11 @@ class Search {
     void forbidden_pieces(int row, std::vector<int>& pieces) const;
     // Candidates of a row that advance() wants.
     int candidates() const { return greedy() ? 1 : 2 * request_.width(); }
-    bool samples() const { return request_.options.sample; }
+    // Whether advance() looks at more of the logits than the best.
+    bool wants_logits() const { return request_.options.sample || !request_.options.required.empty(); }
 
     // Take the step: scores of each row; where attention is wanted, rows × heads × length of the source.
-    void advance(const std::vector<RowScores>& scores, const std::vector<int>& never, int vocabulary,
+    void advance(const std::vector<RowScores>& scores, const std::vector<int>& never, const Vocabulary& vocabulary,
                  const float* attention, int heads);
 
     // What was found, best first; the best so far while it runs.
@@ -102,14 +134,21 @@ class Search {
         float log_prob;
         double score;
         int number = 0;
+        int count = 0;  // required pieces that it would have
     };
 
-    bool greedy() const { return !request_.options.sample && request_.options.beam == 1; }
+    bool greedy() const { return !request_.options.sample && request_.width() == 1; }
     std::vector<int> output(int row) const;
-    std::vector<Candidate> best(int row, const RowScores& scores) const;
-    Candidate draw(int row, int number, const RowScores& scores, const std::vector<int>& never, int vocabulary) const;
+    Progress progress(const std::vector<int>& output) const;
+    void count(Progress& progress, int piece) const;
+    std::vector<Candidate> best(int row, const RowScores& scores, const Vocabulary& vocabulary) const;
+    void require(int row, const RowScores& scores, const std::vector<int>& never, const Vocabulary& vocabulary,
+                 std::vector<Candidate>& candidates) const;
+    Candidate draw(int row, int number, const RowScores& scores, const std::vector<int>& never,
+                   const Vocabulary& vocabulary) const;
     void advance_rows(const std::vector<Candidate>& chosen);
     void advance_beam(std::vector<Candidate> candidates);
+    void advance_required(std::vector<Candidate> candidates);
     void close_beam();
     void push(const std::vector<Candidate>& chosen);
     // Close the hypothesis that ends with `last` after row last.row.

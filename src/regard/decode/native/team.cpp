@@ -41,20 +41,31 @@ Team::~Team() {
         for (auto& thread : threads_) thread.detach();
         return;
     }
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        stop_ = true;
-    }
-    wake_.notify_all();
-    for (auto& thread : threads_) thread.join();
+    stop();
 }
 
 void Team::start() {
     if (owner_ == REGARD_PROCESS) return;
     for (auto& thread : threads_) thread.detach();
     threads_.clear();
+    try {
+        for (int id = 1; id < size_; ++id) threads_.emplace_back([this, id, seen = calls_] { serve(id, seen); });
+    } catch (...) {  // the system gives no more: those that there are go, and the next call tries again
+        stop();
+        stop_ = false;
+        throw;
+    }
     owner_ = REGARD_PROCESS;
-    for (int id = 1; id < size_; ++id) threads_.emplace_back([this, id, seen = calls_] { serve(id, seen); });
+}
+
+void Team::stop() {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        stop_ = true;
+    }
+    wake_.notify_all();
+    for (auto& thread : threads_) thread.join();
+    threads_.clear();
 }
 
 void Team::run(const std::function<void(int)>& task) {

@@ -56,6 +56,7 @@ class Team {
 
   private:
     void start();
+    void stop();
     void serve(int id, unsigned seen);  // calls up to number `seen` are done
 
     const int size_;

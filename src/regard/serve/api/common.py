@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from regard.serve.access import Caller
 from regard.serve.server import Server, server_of
@@ -16,6 +16,32 @@ class Body(BaseModel):
     """A body in which an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class DirectedBody(Body):
+    """A body that names a direction of translation."""
+
+    source: str = Field(max_length=20, examples=["en"])
+    target: str = Field(max_length=20, examples=["de"])
+
+    def direction(self, server: Server) -> tuple[str, str]:
+        """Our codes of the two languages.
+
+        Raises:
+            ServeError: 400, there is no such direction.
+        """
+        return server.directions.check(self.source, self.target)
+
+
+class Narrowed:
+    """The direction that a list is narrowed to; a language that is not named is any."""
+
+    def __init__(
+        self,
+        source: Annotated[str | None, Query(max_length=20)] = None,
+        target: Annotated[str | None, Query(max_length=20)] = None,
+    ):
+        self.source, self.target = source, target
 
 
 class Page:
@@ -31,6 +57,11 @@ class Page:
         if total is None:
             items, total = items[self.offset : self.offset + self.limit], len(items)
         return {"items": items, "total": total}
+
+
+def values_of(row: Any, names: str) -> dict[str, Any]:
+    """What JSON says of a row: those of its columns that are named, in that order."""
+    return {name: getattr(row, name) for name in names.split()}
 
 
 def secret_of(request: Request) -> str | None:

@@ -2,24 +2,20 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import Field
-from sqlalchemy.orm import Session
 
-from regard.serve.api.common import Body, Ours, Page, Reader, Writer
-from regard.serve.filtering import reasons_against
-from regard.serve.server import Server
+from regard.serve.api.common import DirectedBody, Narrowed, Ours, Page, Reader, Writer, values_of
+from regard.serve.correcting import Corrected, reasons_against
 from regard.serve.store import corrections
 from regard.serve.store.tables import Correction
 
 router = APIRouter(prefix="/v1/corrections", tags=["corrections"])
 
 
-class CorrectionBody(Body):
+class CorrectionBody(DirectedBody):
     """A source, what the machine made of it, and what it should be."""
 
-    source: str = Field(max_length=20, examples=["en"])
-    target: str = Field(max_length=20, examples=["de"])
     source_text: str = Field(min_length=1, max_length=5000, examples=["Try it!"])
     machine_text: str = Field("", max_length=5000, examples=["Versuchen Sie es!"])
     text: str = Field(max_length=5000, examples=["Probier es!"])
@@ -29,10 +25,10 @@ class CorrectionBody(Body):
 def add(body: CorrectionBody, server: Ours, caller: Writer) -> dict[str, Any]:
     """Correct a translation; unless the filter holds it back, the next like sentence is translated so."""
     server.check_size([body.source_text, body.machine_text, body.text])
-    source, target = server.directions.check(body.source, body.target)
+    made = Corrected(*body.direction(server), body.source_text, body.machine_text, body.text)
+    reasons = reasons_against(server, made)
     with server.database.write() as session:
-        found = correct(server, session, caller.owner, source, target, body.source_text, body.machine_text, body.text)
-        return values(found)
+        return values(corrections.add(session, caller.owner, **vars(made), reasons=reasons))
 
 
 @router.get("")
@@ -40,13 +36,14 @@ def listed(
     server: Ours,
     caller: Reader,
     page: Annotated[Page, Depends()],
-    source: Annotated[str | None, Query(max_length=20)] = None,
-    target: Annotated[str | None, Query(max_length=20)] = None,
+    pair: Annotated[Narrowed, Depends()],
     accepted: bool | None = None,
 ) -> dict[str, Any]:
     """Corrections, newest first."""
     with server.database.read() as session:
-        found, total = corrections.listed(session, caller.owner, source, target, accepted, page.offset, page.limit)
+        found, total = corrections.listed(
+            session, caller.owner, pair.source, pair.target, accepted, page.offset, page.limit
+        )
     return page.of([values(correction) for correction in found], total)
 
 
@@ -66,32 +63,6 @@ def remove(correction: str, server: Ours, caller: Writer) -> None:
         corrections.remove(session, caller.owner, correction)
 
 
-def correct(
-    server: Server,
-    session: Session,
-    owner: str,
-    source: str,
-    target: str,
-    source_text: str,
-    machine_text: str,
-    text: str,
-) -> Correction:
-    """Keep a correction, and use it unless something speaks against it."""
-    reasons = reasons_against(source_text, text, target, server.directions.codes)
-    return corrections.add(session, owner, source, target, source_text, machine_text, text, reasons)
-
-
 def values(correction: Correction) -> dict[str, Any]:
     """What JSON says of a correction."""
-    return {
-        "id": correction.id,
-        "source": correction.source,
-        "target": correction.target,
-        "source_text": correction.source_text,
-        "machine_text": correction.machine_text,
-        "text": correction.text,
-        "accepted": correction.accepted,
-        "reasons": correction.reasons,
-        "memory": correction.memory,
-        "created": correction.created,
-    }
+    return values_of(correction, "id source target source_text machine_text text accepted reasons memory created")

@@ -187,8 +187,7 @@ def _create(
     with server.database.write() as session:
         glossary = glossaries.create(session, caller.owner, name, source, target)
         glossary.active = False
-        for term, translation in pairs:
-            glossaries.put_term(session, glossary, term, translation)
+        glossaries.put_terms(session, glossary, [{"source": term, "target": other} for term, other in pairs])
         session.refresh(glossary)
         return _glossary_values(glossary, len(glossary.terms))
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, File, UploadFile
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from regard.serve.api.common import Body, Ours, Page, Reader, Writer
+from regard.serve.api.common import Body, DirectedBody, Ours, Page, Reader, Writer, values_of
 from regard.serve.exchange import read_terms, write_terms_csv, write_terms_tbx
 from regard.serve.store import glossaries
 from regard.serve.store.tables import Glossary, Term
@@ -26,12 +26,10 @@ class TermBody(Body):
     note: str = Field("", max_length=2000)
 
 
-class GlossaryBody(Body):
+class GlossaryBody(DirectedBody):
     """A new glossary."""
 
     name: str = Field(min_length=1, max_length=200, examples=["Bakery"])
-    source: str = Field(max_length=20, examples=["en"])
-    target: str = Field(max_length=20, examples=["de"])
     terms: list[TermBody] = Field([], max_length=5000)
 
 
@@ -53,11 +51,10 @@ def listed(server: Ours, caller: Reader, page: Annotated[Page, Depends()]) -> di
 @router.post("", status_code=201)
 def create(body: GlossaryBody, server: Ours, caller: Writer) -> dict[str, Any]:
     """A new glossary, with terms or without."""
-    source, target = server.directions.check(body.source, body.target)
+    source, target = body.direction(server)
     with server.database.write() as session:
         glossary = glossaries.create(session, caller.owner, body.name, source, target)
-        for term in body.terms:
-            glossaries.put_term(session, glossary, **term.model_dump())
+        glossaries.put_terms(session, glossary, [term.model_dump() for term in body.terms])
         session.refresh(glossary)
         return _values(glossary, len(glossary.terms)) | {"terms": [_term_values(t) for t in glossary.terms]}
 
@@ -92,8 +89,7 @@ def put_term(glossary: str, body: TermBody, server: Ours, caller: Writer) -> dic
     """Add a term, or replace the one with the same source."""
     with server.database.write() as session:
         found = glossaries.get(session, caller.owner, glossary)
-        term, _ = glossaries.put_term(session, found, **body.model_dump())
-        return _term_values(term)
+        return _term_values(glossaries.put_term(session, found, **body.model_dump()))
 
 
 @router.delete("/{glossary}/terms/{term}", status_code=204)
@@ -106,17 +102,17 @@ def remove_term(glossary: str, term: str, server: Ours, caller: Writer) -> None:
 @router.post("/{glossary}/import")
 def import_terms(glossary: str, file: Annotated[UploadFile, File()], server: Ours, caller: Writer) -> dict[str, int]:
     """Add the terms of a CSV or TBX file."""
-    counts = {"added": 0, "replaced": 0, "skipped": 0}
     data = file.file.read()
     with server.database.write() as session:
         found = glossaries.get(session, caller.owner, glossary)
-        for source, target, note in read_terms(data, found.source, found.target):
-            if max(len(source), len(target)) > 500:
-                counts["skipped"] += 1
-                continue
-            _, new = glossaries.put_term(session, found, source, target, note=note[:2000])
-            counts["added" if new else "replaced"] += 1
-    return counts
+        every = read_terms(data, found.source, found.target)
+        good = [
+            {"source": source, "target": target, "note": note}
+            for source, target, note in every
+            if max(len(source), len(target)) <= 500
+        ]
+        added, replaced = glossaries.put_terms(session, found, good)
+    return {"added": added, "replaced": replaced, "skipped": len(every) - len(good)}
 
 
 @router.get("/{glossary}/export")
@@ -133,23 +129,8 @@ def export(glossary: str, server: Ours, caller: Reader, format: Literal["csv", "
 
 
 def _values(glossary: Glossary, size: int) -> dict[str, Any]:
-    return {
-        "id": glossary.id,
-        "name": glossary.name,
-        "source": glossary.source,
-        "target": glossary.target,
-        "active": glossary.active,
-        "size": size,
-        "created": glossary.created,
-    }
+    return values_of(glossary, "id name source target active created") | {"size": size}
 
 
 def _term_values(term: Term) -> dict[str, Any]:
-    return {
-        "id": term.id,
-        "source": term.source,
-        "target": term.target,
-        "variants": term.variants,
-        "case_sensitive": term.case_sensitive,
-        "note": term.note,
-    }
+    return values_of(term, "id source target variants case_sensitive note")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from regard.serve.api.common import Admin, Body, Ours, Page
+from regard.serve.api.common import Admin, Body, Ours, Page, values_of
 from regard.serve.store import keys
 from regard.serve.store.tables import Key
 
@@ -45,14 +45,4 @@ def revoke(key: str, server: Ours, caller: Admin) -> None:
 
 
 def _values(key: Key) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "owner": key.owner,
-        "scopes": key.scopes,
-        "characters_per_day": key.characters_per_day,
-        "requests_per_minute": key.requests_per_minute,
-        "created": key.created,
-        "last_used": key.last_used,
-        "revoked": key.revoked,
-    }
+    return values_of(key, "id name owner scopes characters_per_day requests_per_minute created last_used revoked")

@@ -10,6 +10,7 @@ from starlette.responses import FileResponse
 from regard.serve.access import Caller
 from regard.serve.answer import Answer
 from regard.serve.api.common import Ours, secret_of
+from regard.serve.correcting import Corrected, reasons_against
 from regard.serve.detection import detect
 from regard.serve.errors import ServeError, invalid
 from regard.serve.languages import language_of
@@ -135,12 +136,12 @@ async def suggest(request: Request, server: Ours) -> dict[str, bool]:
     server.check_size([q, s])
     source, target = server.directions.check(source, target)
 
-    def save() -> None:
-        from regard.serve.filtering import reasons_against
+    made = Corrected(source, target, q, "", s)
 
+    def save() -> None:
+        reasons = reasons_against(server, made)
         with server.database.write() as session:
-            reasons = reasons_against(q, s, target, server.directions.codes)
-            corrections.add(session, caller.owner, source, target, q, "", s, reasons)
+            corrections.add(session, caller.owner, **vars(made), reasons=reasons)
 
     await server.in_thread(save)
     return {"success": True}

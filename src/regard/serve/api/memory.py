@@ -7,32 +7,29 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from regard import __version__
-from regard.serve.api.common import Body, Ours, Page, Reader, Writer
+from regard.serve.api.common import DirectedBody, Narrowed, Ours, Page, Reader, Writer, values_of
 from regard.serve.exchange import read_tmx, write_tmx
 from regard.serve.store import memory
 from regard.serve.store.tables import MemoryEntry
 
 router = APIRouter(prefix="/v1/memory", tags=["memory"])
 
-Code = Annotated[str, Field(max_length=20)]
 _EXPORT_PAGE = 500
+#: Units that are taken in together; in between others may write.
+_IMPORT_PAGE = 1000
 
 
-class SearchBody(Body):
+class SearchBody(DirectedBody):
     """A text to look for."""
 
     text: str = Field(max_length=5000, examples=["The bread is still warm."])
-    source: Code = Field(examples=["en"])
-    target: Code = Field(examples=["de"])
     minimum: int = Field(60, ge=1, le=100)
     limit: int = Field(5, ge=1, le=50)
 
 
-class EntryBody(Body):
+class EntryBody(DirectedBody):
     """A translation to remember."""
 
-    source: Code = Field(examples=["en"])
-    target: Code = Field(examples=["de"])
     source_text: str = Field(min_length=1, max_length=5000, examples=["The bread is still warm."])
     target_text: str = Field(min_length=1, max_length=5000, examples=["Das Brot ist noch warm."])
 
@@ -41,7 +38,7 @@ class EntryBody(Body):
 def search(body: SearchBody, server: Ours, caller: Reader) -> dict[str, Any]:
     """Entries that are like a text, with what is different."""
     server.check_size([body.text])
-    source, target = server.directions.check(body.source, body.target)
+    source, target = body.direction(server)
     with server.database.read() as session:
         found = memory.search(session, caller.owner, source, target, body.text, minimum=body.minimum, limit=body.limit)
     wanted = memory.normal(body.text)
@@ -59,13 +56,12 @@ def entries(
     server: Ours,
     caller: Reader,
     page: Annotated[Page, Depends()],
-    source: Annotated[str | None, Query(max_length=20)] = None,
-    target: Annotated[str | None, Query(max_length=20)] = None,
+    pair: Annotated[Narrowed, Depends()],
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> dict[str, Any]:
     """What is remembered, newest first."""
     with server.database.read() as session:
-        found, total = memory.listed(session, caller.owner, source, target, q, page.offset, page.limit)
+        found, total = memory.listed(session, caller.owner, pair.source, pair.target, q, page.offset, page.limit)
     return page.of([entry_values(entry) for entry in found], total)
 
 
@@ -73,7 +69,7 @@ def entries(
 def add(body: EntryBody, server: Ours, caller: Writer) -> dict[str, Any]:
     """Remember a translation."""
     server.check_size([body.source_text, body.target_text])
-    source, target = server.directions.check(body.source, body.target)
+    source, target = body.direction(server)
     with server.database.write() as session:
         entry, _ = memory.put(session, caller.owner, source, target, body.source_text, body.target_text, "person")
     return entry_values(entry)
@@ -90,38 +86,35 @@ def remove(entry: str, server: Ours, caller: Writer) -> None:
 def import_tmx(file: Annotated[UploadFile, File()], server: Ours, caller: Writer) -> dict[str, int]:
     """Remember what a TMX file holds, as far as the model has the direction."""
     counts = {"added": 0, "replaced": 0, "skipped": 0}
-    units = list(read_tmx(file.file.read()))
-    directions = server.directions.pairs
-    with server.database.write() as session:
-        for unit in units:
-            if (unit.source, unit.target) not in directions or max(len(unit.source_text), len(unit.target_text)) > 5000:
-                counts["skipped"] += 1
-                continue
-            _, new = memory.put(
-                session, caller.owner, unit.source, unit.target, unit.source_text, unit.target_text, "import"
-            )
-            counts["added" if new else "replaced"] += 1
+    good = []
+    for unit in read_tmx(file.file.read()):
+        known = server.directions.knows(unit.source, unit.target)
+        if known and max(len(unit.source_text), len(unit.target_text)) <= 5000:
+            good.append(unit)
+        else:
+            counts["skipped"] += 1
+    for start in range(0, len(good), _IMPORT_PAGE):
+        with server.database.write() as session:
+            for unit in good[start : start + _IMPORT_PAGE]:
+                _, new = memory.put(session, caller.owner, **vars(unit), origin="import")
+                counts["added" if new else "replaced"] += 1
     return counts
 
 
 @router.get("/export")
-def export_tmx(
-    server: Ours,
-    caller: Reader,
-    source: Annotated[str | None, Query(max_length=20)] = None,
-    target: Annotated[str | None, Query(max_length=20)] = None,
-) -> StreamingResponse:
+def export_tmx(server: Ours, caller: Reader, pair: Annotated[Narrowed, Depends()]) -> StreamingResponse:
     """All that is remembered, as TMX 1.4."""
 
     def every():
-        offset = 0
+        # From entry to entry and not by how many went before: others may add and delete meanwhile.
+        last: int | None = None
         while True:
             with server.database.read() as session:
-                found, _ = memory.listed(session, caller.owner, source, target, "", offset, _EXPORT_PAGE)
+                found = memory.before(session, caller.owner, pair.source, pair.target, last, _EXPORT_PAGE)
             yield from found
             if len(found) < _EXPORT_PAGE:
                 return
-            offset += _EXPORT_PAGE
+            last = found[-1].number
 
     headers = {"content-disposition": 'attachment; filename="memory.tmx"'}
     return StreamingResponse(write_tmx(every(), __version__), media_type="application/x-tmx+xml", headers=headers)
@@ -129,14 +122,4 @@ def export_tmx(
 
 def entry_values(entry: MemoryEntry) -> dict[str, Any]:
     """What JSON says of an entry."""
-    return {
-        "id": entry.id,
-        "source": entry.source,
-        "target": entry.target,
-        "source_text": entry.source_text,
-        "target_text": entry.target_text,
-        "origin": entry.origin,
-        "created": entry.created,
-        "updated": entry.updated,
-        "uses": entry.uses,
-    }
+    return values_of(entry, "id source target source_text target_text origin created updated uses")

@@ -10,27 +10,25 @@ from starlette.responses import Response, StreamingResponse
 
 from regard import __version__
 from regard.data.documents import FORMATS
-from regard.serve.api.common import Body, Ours, Page, Reader, Writer
-from regard.serve.api.corrections import correct
+from regard.serve.api.common import Body, DirectedBody, Ours, Page, Reader, Writer, values_of
 from regard.serve.background import bilingual
+from regard.serve.correcting import Corrected, reasons_against
 from regard.serve.errors import ServeError, invalid
 from regard.serve.exchange import write_tmx
 from regard.serve.problems import error_response
 from regard.serve.server import Server
-from regard.serve.store import projects
-from regard.serve.store.tables import Comment, MemoryEntry, Project, Segment, now
+from regard.serve.store import corrections, glossaries, projects
+from regard.serve.store.tables import Comment, MemoryEntry, Project, Segment, Term, now
 
 router = APIRouter(prefix="/v1", tags=["projects"])
 
 Version = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-class ProjectBody(Body):
+class ProjectBody(DirectedBody):
     """A new project of a text; of a file, send a form with ``file`` in place of ``text``."""
 
     name: str = Field(min_length=1, max_length=200, examples=["Leaflet"])
-    source: str = Field(max_length=20, examples=["en"])
-    target: str = Field(max_length=20, examples=["de"])
     text: str = Field(max_length=2_000_000, examples=["The bread is still warm. Try it!"])
 
 
@@ -244,16 +242,32 @@ def save(segment: str, body: SegmentBody, server: Ours, caller: Writer) -> Any:
     """Save a segment; confirming it makes a correction, which is in the memory before the answer comes."""
     server.check_size([body.text or ""])
     wish = projects.Change(body.text, body.status, body.seconds)
+    confirmed = _confirmed(server, caller.owner, segment, wish)
     with _conflicts(segment) as conflict, server.database.write() as session:
         found = projects.get_segment(session, caller.owner, segment, lock=True)
-        confirmed = found.status == "confirmed"
-        projects.change(session, found, body.version, wish, caller.key or caller.owner)
-        correction = None
-        if found.status == "confirmed" and not (confirmed and body.text is None):
-            correction = _confirm(server, session, found)
+        projects.change(session, found, body.version, wish, caller.key or caller.owner, _terms(session, found))
         values = _with_comments(session, found)
-        return values | {"correction": correction} if correction else values
+        if confirmed:
+            made, reasons = confirmed
+            correction = corrections.add(session, caller.owner, **vars(made), reasons=reasons)
+            values["correction"] = values_of(correction, "id accepted reasons")
+        return values
     return conflict.answer
+
+
+def _confirmed(server: Server, owner: str, segment: str, wish: projects.Change) -> tuple[Corrected, list[str]] | None:
+    """The correction that comes of a change, and what speaks against it: asked before the transaction begins."""
+    with server.database.read() as session:
+        found = projects.get_segment(session, owner, segment)
+        project = found.project
+        was = found.status == "confirmed"
+    changed = wish.text is not None and wish.text != found.text
+    will_be = wish.status == "confirmed" or (wish.status is None and was and not changed)
+    if not will_be or (was and wish.text is None):
+        return None
+    text = found.text if wish.text is None else wish.text
+    made = Corrected(project.source, project.target, found.source_text, found.machine_text, text)
+    return made, reasons_against(server, made)
 
 
 @router.post("/segments/{segment}/undo")
@@ -330,63 +344,32 @@ class _conflicts:
 def _step(segment: str, version: int, direction: int, server: Server, caller: Any) -> Any:
     with _conflicts(segment) as conflict, server.database.write() as session:
         found = projects.get_segment(session, caller.owner, segment, lock=True)
-        projects.step(session, found, version, direction)
+        projects.step(session, found, version, direction, _terms(session, found))
         return _with_comments(session, found)
     return conflict.answer
 
 
-def _confirm(server: Server, session: Session, segment: Segment) -> dict[str, Any]:
+def _terms(session: Session, segment: Segment) -> list[tuple[Term, str]]:
     project = segment.project
-    correction = correct(
-        server,
-        session,
-        project.owner,
-        project.source,
-        project.target,
-        segment.source_text,
-        segment.machine_text,
-        segment.text,
-    )
-    return {"id": correction.id, "accepted": correction.accepted, "reasons": correction.reasons}
+    return glossaries.terms_for(session, project.owner, project.source, project.target, None)
 
 
 def project_values(session: Session, project: Project) -> dict[str, Any]:
     """What JSON says of a project."""
-    return {
-        "id": project.id,
-        "name": project.name,
-        "source": project.source,
-        "target": project.target,
-        "created": project.created,
-        "document": project.document,
-        "format": project.format,
-        "state": project.state,
-        "error": project.error,
-        **projects.counts(session, project.id),
-    }
+    row = values_of(project, "id name source target created document format state error")
+    return row | projects.counts(session, project.id)
 
 
 def segment_values(segment: Segment, comment_count: int) -> dict[str, Any]:
     """What JSON says of a segment."""
-    return {
-        "id": segment.id,
+    columns = "id position source_text text machine_text status origin match confidence checks version updated"
+    return values_of(segment, columns) | {
         "project": segment.project_id,
-        "position": segment.position,
-        "source_text": segment.source_text,
-        "text": segment.text,
-        "machine_text": segment.machine_text,
-        "status": segment.status,
-        "origin": segment.origin,
-        "match": segment.match,
-        "confidence": segment.confidence,
-        "checks": segment.checks,
-        "version": segment.version,
         "edit_seconds": round(segment.edit_seconds, 1),
         "edit_distance": projects.edit_distance(segment),
         "can_undo": segment.current > 1,
         "can_redo": segment.current < segment.newest,
         "comments": comment_count,
-        "updated": segment.updated,
     }
 
 
@@ -395,4 +378,4 @@ def _with_comments(session: Session, segment: Segment) -> dict[str, Any]:
 
 
 def _comment_values(comment: Comment) -> dict[str, Any]:
-    return {"id": comment.id, "text": comment.text, "author": comment.author, "created": comment.created}
+    return values_of(comment, "id text author created")

@@ -12,8 +12,8 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from regard.base.errors import RegardError
-from regard.serve.answer import Answer
-from regard.serve.api.common import Body, Ours, Reader
+from regard.serve.answer import Answer, probability
+from regard.serve.api.common import Body, DirectedBody, Ours, Reader
 from regard.serve.detection import detect
 from regard.serve.languages import language_of
 from regard.serve.logs import log_failure
@@ -100,12 +100,10 @@ async def stream(request: Request, body: TranslateBody, server: Ours, caller: Re
     return StreamingResponse(lines(), media_type="text/event-stream", headers=headers)
 
 
-class AlternativesBody(Body):
+class AlternativesBody(DirectedBody):
     """A sentence, and its translation up to the word to replace."""
 
     text: str = Field(min_length=1, max_length=2000, examples=["The bread is still warm."])
-    source: str = Field(max_length=20, examples=["en"])
-    target: str = Field(max_length=20, examples=["de"])
     prefix: str = Field("", max_length=2000, examples=["Das Brot ist "])
     limit: int = Field(5, ge=1, le=10)
 
@@ -136,6 +134,28 @@ async def alternatives(request: Request, body: AlternativesBody, server: Ours, c
     return {"alternatives": list(found.values())[: body.limit]}
 
 
+class FluencyBody(DirectedBody):
+    """A source and a translation of it, by whomever."""
+
+    source_text: str = Field(min_length=1, max_length=2000, examples=["The bread is still warm."])
+    text: str = Field(min_length=1, max_length=2000, examples=["Das Brot ist noch warm."])
+
+
+@router.post("/fluency")
+async def fluency(body: FluencyBody, server: Ours, caller: Reader) -> dict[str, Any]:
+    """How probable the model finds a translation, and each word of it; null where it cannot say."""
+    server.check_size([body.source_text, body.text])
+    direction = body.direction(server)
+    found = await server.in_thread(server.judge.fluency, body.source_text, body.text, *direction)
+    if found is None:
+        return {"confidence": None, "words": []}
+    words = [
+        {"text": w.text, "start": w.place.start, "end": w.place.stop, "confidence": probability(w.score)}
+        for w in found.words
+    ]
+    return {"confidence": probability(found.score), "words": words}
+
+
 class DetectBody(Body):
     """A text."""
 
@@ -161,6 +181,7 @@ def languages(server: Ours, caller: Reader) -> dict[str, Any]:
                 "name": language_of(code).name,
                 "native_name": language_of(code).native_name,
                 "targets": directions.targets(code),
+                "pivoted": directions.pivoted(code),
             }
             for code in directions.codes
         ]
@@ -172,6 +193,7 @@ def _values(work: Work, answers: list[Answer]) -> dict[str, Any]:
     return {
         "source": work.source,
         "target": work.target,
+        "pivot": work.via,
         "detected": {"language": detected.language, "confidence": detected.confidence} if detected else None,
         "translations": [answer.values() for answer in answers],
     }

@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError as DatabaseDataError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
 
 from regard.base.errors import ConfigError
+from regard.base.extras import missing
 from regard.serve.errors import ServeError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,7 +28,8 @@ class Database:
             url: as SQLAlchemy writes it; the folder of an SQLite file is made.
 
         Raises:
-            ConfigError: the URL or its driver cannot be used.
+            ConfigError: the URL cannot be used.
+            MissingExtra: its driver is not installed.
         """
         try:
             self.url = make_url(url)
@@ -46,7 +49,7 @@ class Database:
         try:
             self.engine = create_engine(self.url, **options)
         except ModuleNotFoundError as error:
-            raise ConfigError("PostgreSQL needs psycopg. Install it with: pip install 'regard[postgres]'.") from error
+            raise missing("psycopg", "PostgreSQL") from error
         self._writing = threading.Lock()
         if self.kind == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -116,7 +119,13 @@ def explained() -> Iterator[None]:
     """Turn what a database raises when it is away or full into an answer; the next request tries anew."""
     try:
         yield
+    except TimeoutError as error:  # of the pool: every connection is in use
+        raise ServeError(503, "busy", "the database is too busy; try again later.", retry_after=5) from error
+    except UnicodeEncodeError:
+        raise _unwritable() from None
     except DBAPIError as error:
+        if isinstance(error, DatabaseDataError):
+            raise _unwritable() from None
         message = str(error.orig).lower()
         if "full" in message or "no space" in message:
             raise ServeError(
@@ -127,6 +136,11 @@ def explained() -> Iterator[None]:
                 503, "database_unavailable", "the database does not answer; nothing was changed.", retry_after=5
             ) from error
         raise
+
+
+def _unwritable() -> ServeError:
+    """Too long for its column, half a character, or a NUL in PostgreSQL; their own messages quote the text."""
+    return ServeError(400, "invalid", "a text is too long, or holds a character that cannot be saved.")
 
 
 def _is_outage(error: DBAPIError, message: str) -> bool:

@@ -1,43 +1,47 @@
 """Dictionaries that users load, and looking a word up in them."""
 
-import unicodedata
 from collections.abc import Iterable
+from itertools import islice
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from regard.serve.errors import not_found
+from regard.serve.errors import ServeError, not_found
 from regard.serve.store.tables import Dictionary, DictionaryEntry
+from regard.tasks.dictionary import key_of
 
-#: Endings that are taken off where a word itself is not found: a try, not a grammar.
-_ENDINGS = {
-    "en": ("'s", "s", "es", "ed", "d", "ing", "er", "est", "ly"),
-    "de": ("en", "e", "n", "er", "es", "em", "s", "st", "t", "te", "ten"),
-    "fr": ("s", "es", "e", "x", "ent", "ées", "és", "ée"),
-}
+#: Entries of one dictionary.
+MOST_ENTRIES = 500_000
 
 
 def create(
     session: Session, owner: str, name: str, source: str, target: str, entries: Iterable[DictionaryEntry]
 ) -> Dictionary:
-    """A dictionary with everything in it."""
+    """A dictionary with everything in it.
+
+    Raises:
+        ServeError: 413, there are more than :data:`MOST_ENTRIES`.
+        DataError: what ``entries`` raises, as they are read.
+    """
     dictionary = Dictionary(owner=owner, name=name, source=source, target=target, size=0)
     session.add(dictionary)
     session.flush()
-    rows = [
+    rows = (
         {
             "dictionary_id": dictionary.id,
             "key": key_of(entry.headword),
-            "headword": entry.headword[:200],
+            "headword": entry.headword,
             "reading": entry.reading,
             "kind": entry.kind,
             "senses": entry.senses,
         }
         for entry in entries
-    ]
-    for start in range(0, len(rows), 2000):
-        session.execute(insert(DictionaryEntry), rows[start : start + 2000])
-    dictionary.size = len(rows)
+    )
+    while chunk := list(islice(rows, 2000)):
+        session.execute(insert(DictionaryEntry), chunk)
+        dictionary.size += len(chunk)
+        if dictionary.size > MOST_ENTRIES:
+            raise ServeError(413, "too_long", f"a dictionary holds at most {MOST_ENTRIES:,} entries; none was taken.")
     session.flush()
     return dictionary
 
@@ -60,42 +64,21 @@ def remove(session: Session, owner: str, dictionary: str) -> None:
 
 
 def lookup(
-    session: Session, owner: str, source: str, target: str, word: str, limit: int = 20
+    session: Session, owner: str, source: str, target: str, keys: list[str], limit: int = 20
 ) -> list[tuple[DictionaryEntry, str]]:
-    """Entries of a word, or, where there are none, of what it may be a form of; each with its dictionary's name."""
-    for key in _forms(word, source):
-        query = (
-            select(DictionaryEntry, Dictionary.name)
-            .join(Dictionary, Dictionary.id == DictionaryEntry.dictionary_id)
-            .where(
-                Dictionary.owner == owner,
-                Dictionary.source == source,
-                Dictionary.target == target,
-                DictionaryEntry.key == key,
-            )
-            .order_by(DictionaryEntry.number)
-            .limit(limit)
+    """Entries of the first of ``keys`` that has some, each with its dictionary's name."""
+    query = (
+        select(DictionaryEntry, Dictionary.name)
+        .join(Dictionary, Dictionary.id == DictionaryEntry.dictionary_id)
+        .where(
+            Dictionary.owner == owner,
+            Dictionary.source == source,
+            Dictionary.target == target,
+            DictionaryEntry.key.in_(keys),
         )
-        found = [(entry, name) for entry, name in session.execute(query)]
-        if found:
-            return found
-    return []
-
-
-def key_of(word: str) -> str:
-    """A word as it is looked up: without case and width."""
-    return unicodedata.normalize("NFKC", word).strip().casefold()[:200]
-
-
-def _forms(word: str, language: str) -> list[str]:
-    key = key_of(word)
-    forms = [key]
-    for ending in _ENDINGS.get(language, ()):
-        stem = key.removesuffix(ending)
-        if stem != key and len(stem) >= 2:
-            forms.append(stem)
-            if language == "en" and ending in ("ed", "ing", "er", "est"):
-                forms.append(stem + "e")
-                if len(stem) > 2 and stem[-1] == stem[-2]:
-                    forms.append(stem[:-1])
-    return list(dict.fromkeys(forms))
+        .order_by(DictionaryEntry.number)
+    )
+    found: dict[str, list[tuple[DictionaryEntry, str]]] = {}
+    for entry, name in session.execute(query):
+        found.setdefault(entry.key, []).append((entry, name))
+    return next((found[key][:limit] for key in keys if key in found), [])

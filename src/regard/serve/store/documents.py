@@ -1,6 +1,7 @@
 """Documents on their way: which segments are done survives a restart."""
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -98,6 +99,12 @@ def waiting_parts(session: Session, document: str, limit: int) -> list[DocumentP
         .limit(limit)
     )
     return list(session.scalars(query))
+
+
+def set_text(session: Session, part: DocumentPart, text: str, checks: list[Any]) -> None:
+    """Enter the translation of a segment, if it is still there."""
+    change = update(DocumentPart).where(DocumentPart.number == part.number)
+    session.execute(change.values(text=text, checks=checks))
 
 
 def parts(session: Session, document: str) -> list[DocumentPart]:

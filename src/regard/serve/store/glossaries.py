@@ -39,25 +39,48 @@ def create(session: Session, owner: str, name: str, source: str, target: str) ->
     return glossary
 
 
-def put_term(session: Session, glossary: Glossary, source: str, target: str, **more: Any) -> tuple[Term, bool]:
-    """Add a term, or replace the one with the same source; say whether it is new.
+def put_term(session: Session, glossary: Glossary, **term: Any) -> Term:
+    """Add a term, or replace the one with the same source.
 
     Raises:
         ServeError: 413, the glossary is full.
     """
-    term = session.scalar(select(Term).filter_by(glossary_id=glossary.id, source=source))
-    new = term is None
-    if term is None:
-        if (session.scalar(select(func.count()).where(Term.glossary_id == glossary.id)) or 0) >= MOST_TERMS:
-            raise ServeError(413, "too_long", f"a glossary holds at most {MOST_TERMS} terms.")
-        term = Term(glossary_id=glossary.id, source=source)
-        session.add(term)
-    term.target = target
-    term.variants = list(more.get("variants", []))
-    term.case_sensitive = bool(more.get("case_sensitive", False))
-    term.note = str(more.get("note", ""))
+    put_terms(session, glossary, [term])
+    return session.scalars(select(Term).filter_by(glossary_id=glossary.id, source=term["source"])).one()
+
+
+def put_terms(session: Session, glossary: Glossary, terms: list[dict[str, Any]]) -> tuple[int, int]:
+    """Add terms, or replace those with the same source.
+
+    Args:
+        session: a session that writes.
+        glossary: where to.
+        terms: source and target of each, and where there are some variants, case_sensitive and note.
+
+    Returns:
+        How many are new, and how many were there.
+
+    Raises:
+        ServeError: 413, the glossary would hold more than :data:`MOST_TERMS`; nothing was added.
+    """
+    there = {term.source: term for term in session.scalars(select(Term).filter_by(glossary_id=glossary.id))}
+    added = replaced = 0
+    for values in terms:
+        term = there.get(values["source"])
+        if term is None:
+            if len(there) >= MOST_TERMS:
+                raise ServeError(413, "too_long", f"a glossary holds at most {MOST_TERMS} terms; nothing was added.")
+            term = there[values["source"]] = Term(glossary_id=glossary.id, source=values["source"])
+            session.add(term)
+            added += 1
+        else:
+            replaced += 1
+        term.target = values["target"]
+        term.variants = list(values.get("variants", []))
+        term.case_sensitive = bool(values.get("case_sensitive", False))
+        term.note = str(values.get("note", ""))
     session.flush()
-    return term, new
+    return added, replaced
 
 
 def remove_term(session: Session, glossary: Glossary, term: str) -> None:

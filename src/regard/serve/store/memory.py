@@ -183,6 +183,17 @@ def listed(
     return list(session.scalars(newest)), total
 
 
+def before(
+    session: Session, owner: str, source: str | None, target: str | None, number: int | None, limit: int
+) -> list[MemoryEntry]:
+    """The next ``limit`` entries that are older than the one with this number; without it, the newest."""
+    wanted = {"owner": owner, "source": source, "target": target}
+    query = select(MemoryEntry).filter_by(**{name: value for name, value in wanted.items() if value})
+    if number is not None:
+        query = query.where(MemoryEntry.number < number)
+    return list(session.scalars(query.order_by(MemoryEntry.number.desc()).limit(limit)))
+
+
 def remove(session: Session, owner: str, entry_id: str) -> None:
     """Forget an entry.
 

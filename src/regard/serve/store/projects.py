@@ -1,5 +1,6 @@
 """Projects: segments that people go through, with versions, so that nobody overwrites anybody unseen."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,12 @@ from sqlalchemy.orm import Session, object_session
 
 from regard.serve.checks import check_written
 from regard.serve.errors import ServeError, not_found
-from regard.serve.store.tables import Comment, Project, Segment, SegmentVersion, now
+from regard.serve.store.tables import Comment, Project, Segment, SegmentVersion, Term, now
+from regard.serve.terms import wanted_in
 
 STATUSES = ("empty", "machine", "draft", "confirmed")
+#: Terms, each with the id of its glossary.
+Terms = Iterable[tuple[Term, str]]
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,10 @@ def history(session: Session, segment: str) -> list[SegmentVersion]:
     return list(session.scalars(select(SegmentVersion).filter_by(segment_id=segment).order_by(SegmentVersion.place)))
 
 
-def set_machine(session: Session, segment: Segment, text: str, **about: Any) -> None:
-    """Enter a machine translation or a memory match, unless a person was faster."""
-    session.refresh(segment, with_for_update=True)
-    if segment.status not in ("empty", "machine"):
+def set_machine(session: Session, identity: str, text: str, **about: Any) -> None:
+    """Enter a machine translation or a memory match, unless a person was faster or the segment is gone."""
+    segment = session.get(Segment, identity, with_for_update=True)
+    if segment is None or segment.status not in ("empty", "machine"):
         return
     segment.machine_text = segment.text = text
     segment.origin, segment.match = about["origin"], about.get("match")
@@ -149,8 +153,8 @@ def set_machine(session: Session, segment: Segment, text: str, **about: Any) -> 
     _remember(session, segment, "engine")
 
 
-def change(session: Session, segment: Segment, version: int, wish: Change, author: str) -> None:
-    """Save what somebody made of a segment that they read at ``version``.
+def change(session: Session, segment: Segment, version: int, wish: Change, author: str, terms: Terms = ()) -> None:
+    """Save what somebody made of a segment that they read at ``version``; ``terms`` of glossaries are looked for in it.
 
     Raises:
         ServeError: 400 for an unknown status; :class:`Conflict` where it was changed in the meantime.
@@ -163,15 +167,15 @@ def change(session: Session, segment: Segment, version: int, wish: Change, autho
     status = wish.status or ("draft" if changed else segment.status)
     if changed:
         segment.text, segment.origin = str(wish.text), "human"
-        _check(segment)
+        _check(segment, terms)
     if changed or status != segment.status:
         segment.status = status
         _remember(session, segment, author)
     session.flush()
 
 
-def step(session: Session, segment: Segment, version: int, direction: int) -> None:
-    """Go one step back (-1) or forth (1) in a segment's history.
+def step(session: Session, segment: Segment, version: int, direction: int, terms: Terms = ()) -> None:
+    """Go one step back (-1) or forth (1) in a segment's history; ``terms`` of glossaries are looked for in it.
 
     Raises:
         ServeError: 409, there is no such step, or it was changed in the meantime.
@@ -181,7 +185,7 @@ def step(session: Session, segment: Segment, version: int, direction: int) -> No
     if found is None:
         raise ServeError(409, "nothing_there", f"there is nothing to {'undo' if direction < 0 else 'redo'}.")
     segment.text, segment.status, segment.origin = found.text, found.status, found.origin
-    _check(segment)
+    _check(segment, terms)
     segment.current = found.place
     segment.version += 1
     session.flush()
@@ -199,8 +203,9 @@ def check_version(segment: Segment, version: int, mine: dict[str, Any]) -> None:
         raise Conflict(mine, segment)
 
 
-def _check(segment: Segment) -> None:
-    segment.checks = [vars(found) for found in check_written(segment.source_text, segment.text)]
+def _check(segment: Segment, terms: Terms) -> None:
+    wanted = wanted_in(segment.source_text, terms)
+    segment.checks = [vars(found) for found in check_written(segment.source_text, segment.text, wanted)]
 
 
 class Conflict(ServeError):
@@ -216,9 +221,9 @@ def edit_distance(segment: Segment) -> int:
     return Levenshtein.distance(segment.machine_text, segment.text)
 
 
-def translating(session: Session) -> str | None:
-    """Id of the oldest project that waits for machine translation."""
-    return session.scalar(select(Project.id).filter_by(state="translating").order_by(Project.created).limit(1))
+def translating(session: Session) -> list[str]:
+    """Ids of the projects that wait for machine translation, the oldest first."""
+    return list(session.scalars(select(Project.id).filter_by(state="translating").order_by(Project.created)))
 
 
 def set_state(session: Session, project: str, state: str, error: str | None = None) -> None:
