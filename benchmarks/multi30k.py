@@ -169,8 +169,7 @@ def steps_in(preset: Preset, minutes: float) -> int:
         for _ in range(TIMED_STEPS):
             trainer.step()
         seconds = (time.perf_counter() - began) / TIMED_STEPS
-        if trainer.workers is not None:
-            trainer.workers.close()
+        trainer.gradients.close()
     speed = (trainer.tokens_seen - tokens) / TIMED_STEPS / seconds
     steps = max(1, int(MARGIN * minutes * 60 / seconds) // 10 * 10)
     say(f"{1000 * seconds:.0f} ms a step, {speed:,.0f} tokens/s: {steps:,} steps fit into {minutes:g} minutes")

@@ -176,7 +176,7 @@ def test_several_models_are_an_ensemble(run: Run, tiny_model: Path, other_model:
         (["--model", "nowhere"], "nowhere is not a model folder"),
         (["--input", "nowhere.txt"], "nowhere.txt"),
         (["--device", "abacus"], "'abacus' is not a device"),
-        (["--ban", ""], "a banned sequence is empty"),
+        (["--ban", ""], "a banned or required sequence is empty"),
     ],
 )
 def test_errors_are_one_line(run: Run, arguments: list[str], message: str) -> None:
