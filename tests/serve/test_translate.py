@@ -235,7 +235,7 @@ TERMS = [
     ("The bread is still warm.", "en", "de", "bread", "Gebäck"),
     ("My brother eats bread in the garden.", "en", "de", "garden", "Grünanlage"),
     ("She reads the newspaper every morning.", "en", "fr", "newspaper", "gazette"),
-    ("The children are playing in the street.", "en", "zh", "street", "马路"),
+    ("The children are playing in the street.", "en", "zh", "street", "大街"),
     ("他每天早上看报纸。", "zh", "en", "报纸", "gazette"),
     ("Where is the station?", "en", "de", "station", "Haltepunkt"),
 ]
