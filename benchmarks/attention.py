@@ -11,7 +11,6 @@ soon as it was measured, the tables at the end.
 """
 
 import ctypes
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -336,8 +335,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except RegardError as error:
-        say(str(error))
-        sys.exit(1)
+    harness.run(main)

@@ -14,7 +14,6 @@ its default precision.
 
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -317,8 +316,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (RegardError, ContenderError) as error:
-        say(str(error))
-        sys.exit(1)
+    harness.run(main)

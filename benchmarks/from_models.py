@@ -19,7 +19,6 @@ from typing import Any, Literal
 import harness
 from harness import say
 
-from regard.base.errors import RegardError
 from regard.base.files import write_atomic
 from regard.cli.arguments import Positional, parse
 from regard.cli.main import main as regard
@@ -172,8 +171,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except RegardError as error:
-        say(str(error))
-        sys.exit(1)
+    harness.run(main)

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from regard.base.device import cpu_count, cpu_flags, cpu_name
-from regard.base.errors import ConfigError
+from regard.base.errors import ConfigError, RegardError
 from regard.base.files import write_atomic
 
 #: Where the benchmarks keep what they prepare; the project's cache folder is not under version control.
@@ -252,6 +252,15 @@ def write_json(path: str, results: Mapping[str, Any]) -> None:
     if path:
         write_atomic(path, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         say(f"results in {path}")
+
+
+def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a benchmark with the arguments of the command line; an error is one line and status 1."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (RegardError, ContenderError) as error:
+        say(str(error))
+        sys.exit(1)
 
 
 def say(text: str) -> None:

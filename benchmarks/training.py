@@ -11,7 +11,6 @@ ready made. Every process keeps freed memory and flushes denormals, and each Hug
 its two attention implementations. JoeyNMT has the dropout that the others have, and no other.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -292,8 +291,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except RegardError as error:
-        say(str(error))
-        sys.exit(1)
+    harness.run(main)

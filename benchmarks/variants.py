@@ -8,7 +8,6 @@ small a task says which choices work, not which is best.
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import torch
 from harness import say
 
 from regard.base.config import from_dict, override, read_yaml
-from regard.base.errors import RegardError
 from regard.cli.arguments import parse
 from regard.model import ModelConfig, Transformer
 from regard.model.recurrent import RecurrentConfig, RecurrentTranslator
@@ -120,8 +118,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except RegardError as error:
-        say(str(error))
-        sys.exit(1)
+    harness.run(main)

@@ -10,7 +10,6 @@ the validation set are scored on test_2016_flickr, greedily. What is there alrea
 stopped goes on.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +153,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except RegardError as error:
-        say(str(error))
-        sys.exit(1)
+    harness.run(main)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -298,11 +299,7 @@ class Preset:
 
         A setting that only one of the two names counts as its default, so that a run outlives new settings.
         """
-        try:
-            before = _with_defaults(recorded)
-        except (ConfigError, KeyError, TypeError) as error:
-            return [f"settings of another version: {error}"]
-        return list(differences("", before, _with_defaults(self.fingerprint())))
+        return changes(recorded, self.fingerprint(), _with_defaults)
 
 
 def _model_config(settings: dict[str, Any], *sizes: int) -> ModelConfig:
@@ -323,13 +320,24 @@ def _with_defaults(fingerprint: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def differences(where: str, before: Any, now: Any) -> list[str]:
+def changes(
+    recorded: dict[str, Any], present: dict[str, Any], complete: Callable[[dict[str, Any]], dict[str, Any]]
+) -> list[str]:
+    """How a preset's fingerprint differs from a recorded one, after ``complete`` has filled in each one's defaults."""
+    try:
+        before = complete(recorded)
+    except (ConfigError, KeyError, TypeError) as error:
+        return [f"settings of another version, or of another kind of run: {error}"]
+    return _differences("", before, complete(present))
+
+
+def _differences(where: str, before: Any, now: Any) -> list[str]:
     """How two nested structures differ, each place in words; ``where`` is their own."""
     if isinstance(before, dict) and isinstance(now, dict):
         dot = "." if where else ""
-        return [d for name in now for d in differences(f"{where}{dot}{name}", before.get(name), now[name])]
+        return [d for name in now for d in _differences(f"{where}{dot}{name}", before.get(name), now[name])]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [d for i in range(len(now)) for d in differences(f"{where}.{i}", before[i], now[i])]
+        return [d for i in range(len(now)) for d in _differences(f"{where}.{i}", before[i], now[i])]
     if before == now:
         return []
     if isinstance(before, list) and isinstance(now, list):

@@ -11,7 +11,7 @@ from regard.data.pretext import Pretext, describe, pretext_of
 from regard.data.text import TextConfig
 from regard.data.tokenizer import TokenizerConfig
 from regard.model import ModelConfig
-from regard.tasks.preset import differences
+from regard.tasks.preset import changes
 from regard.train.config import TrainConfig
 
 _SIZES = ("source_vocab_size", "target_vocab_size")
@@ -120,11 +120,7 @@ class PretrainingPreset:
 
         A setting that only one of the two names counts as its default, so that a run outlives new settings.
         """
-        try:
-            before = _with_defaults(recorded)
-        except (ConfigError, KeyError, TypeError) as error:
-            return [f"settings of another kind of run, or of another version: {error}"]
-        return list(differences("", before, _with_defaults(self.fingerprint())))
+        return changes(recorded, self.fingerprint(), _with_defaults)
 
 
 def _with_defaults(fingerprint: dict[str, Any]) -> dict[str, Any]:
