@@ -9,6 +9,7 @@ The second borrows its dependencies from the environment of this Python. Neither
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -49,7 +50,10 @@ def main() -> int:
     (ROOT / ".cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fresh-", dir=ROOT / ".cache") as name:
         folder = Path(name)
-        programs = install(str(options.source.resolve()), folder, without_compiler=options.without_compiler)
+        source = options.source.resolve()
+        if source.is_dir():  # a copy: what an earlier installation compiled there would be taken over
+            source = shutil.copytree(source, folder / "source", ignore=shutil.ignore_patterns(".*", "build"))
+        programs = install(str(source), folder, without_compiler=options.without_compiler)
         print(run(programs / "python", ROOT / ".ci" / "installed.py", ROOT, folder=folder), end="")
         print(run(programs / "regard", "doctor", folder=folder))
         report = json.loads(run(programs / "regard", "doctor", "--json", folder=folder))
