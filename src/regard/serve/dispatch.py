@@ -295,7 +295,7 @@ class Dispatcher:
 
     def _step(self, runner: Runner) -> None:
         self.steps += 1
-        streaming = any(job.partial for job, _ in runner.owners.values())
+        streaming = any(job.partial for job in self._running if job.runner is runner)
         for result in runner.engine.step(partial=streaming):
             owner = runner.owners.get(result.number)
             if owner is None:

@@ -19,9 +19,8 @@ namespace {
 // Some tens of microseconds: longer than threads with equal work wait for each other. Who has to wait longer waits for
 // a thread that the system has put aside, and sleeps, so that this one may have the processor.
 constexpr int SPINS = 2000;
-// Sleeps of the first thread in one piece of work that are still bad luck.
-constexpr int MOST_WAITS = 2;
-constexpr int FIRST_REST = 16, LONGEST_REST = 1024;
+// The team is tried again after so many times what waiting has cost.
+constexpr int REST = 4;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -97,15 +96,16 @@ void Team::serve(int id, unsigned seen) {
 }
 
 bool Team::rest() {
-    if (alone_ > 0) {
-        --alone_;
-    } else if (waits_ > MOST_WAITS) {
-        alone_ = next_rest_ = std::min(std::max(FIRST_REST, 2 * next_rest_), LONGEST_REST);
-    } else {
-        next_rest_ /= 2;
+    const auto now = Clock::now();
+    if (alone_) {
+        alone_ = now < until_;
+    } else if (2 * slept_ > now - began_) {
+        alone_ = true;
+        until_ = now + REST * slept_;
     }
-    waits_ = 0;
-    return alone_ > 0;
+    began_ = now;
+    slept_ = Clock::duration::zero();
+    return alone_;
 }
 
 void Team::gather(int id) {
@@ -123,11 +123,14 @@ void Team::gather(int id) {
         if (round_.load(std::memory_order_acquire) != round) return;
         pause();
     }
-    if (id == 0) ++waits_;
-    std::unique_lock<std::mutex> lock(sleep_);
-    ++sleepers_;
-    awake_.wait(lock, [&] { return round_.load() != round; });
-    --sleepers_;
+    const auto asleep = Clock::now();
+    {
+        std::unique_lock<std::mutex> lock(sleep_);
+        ++sleepers_;
+        awake_.wait(lock, [&] { return round_.load() != round; });
+        --sleepers_;
+    }
+    if (id == 0) slept_ += Clock::now() - asleep;
 }
 
 }  // namespace regard

@@ -4,12 +4,13 @@
 // finished. Waking a sleeping thread costs as much as the step, so inside one call of run() they wait by spinning,
 // and sleep only when that takes long. Between calls they sleep.
 //
-// On a busy machine the system puts a thread aside for milliseconds, and every barrier waits for it. Then the first
-// thread goes on alone for a while (rest()), which is many times faster.
+// On a busy machine the system puts a thread aside for milliseconds, and every barrier waits for it. Where that takes
+// most of the time of a piece of work, the first thread goes on alone for a while (rest()), which is many times faster.
 
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -32,7 +33,7 @@ class Team {
 
     int size() const { return size_; }
     // Threads at work now: all, or one.
-    int width() const { return alone_ > 0 ? 1 : size_; }
+    int width() const { return alone_ ? 1 : size_; }
 
     // Call task(0) here and task(1), … on the other threads; return when all have returned.
     // The task must not throw. One call at a time.
@@ -51,10 +52,12 @@ class Team {
         return {int(all * id / parts), int(all * (id + 1) / parts)};
     }
 
-    // For thread 0, after each piece of work: whether the next one is for it alone, because the others kept it waiting.
+    // For thread 0, before each piece of work: whether it is for it alone, because the others kept it waiting.
     bool rest();
 
   private:
+    using Clock = std::chrono::steady_clock;
+
     void start();
     void stop();
     void serve(int id, unsigned seen);  // calls up to number `seen` are done
@@ -70,9 +73,10 @@ class Team {
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> round_{0};
     std::atomic<int> sleepers_{0};
-    int waits_ = 0;     // times that thread 0 slept during the work at hand
-    int alone_ = 0;     // pieces of work that it still does alone
-    int next_rest_ = 0; // and how many the next time
+    // Thread 0's: when the piece of work at hand began, how long it slept in it, and until when it works alone.
+    Clock::time_point began_, until_;
+    Clock::duration slept_{0};
+    bool alone_ = false;
     std::mutex sleep_;
     std::condition_variable awake_;
 };
