@@ -56,10 +56,10 @@ class Job:
     """When to give up, on the monotonic clock."""
     partial: OnPartial | None
     finished: OnSentence | None
-    future: "Future[dict[int, Sentence]]" = field(default_factory=Future)
+    future: "Future[dict[int, list[Hypothesis]]]" = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
     runner: "Runner | None" = None
-    sentences: "dict[int, Sentence]" = field(default_factory=dict)
+    found: "dict[int, list[Hypothesis]]" = field(default_factory=dict)
     numbers: set[int] = field(default_factory=set)
     """What the engine calls its sentences that run."""
     cancelled: bool = False
@@ -181,18 +181,20 @@ class Dispatcher:
         return job
 
     def wait(self, job: Job) -> "dict[int, Sentence]":
-        """What became of a job: its sentences by number.
+        """What became of a job: its sentences by number, made here and not in the engine's thread.
 
         Raises:
             ServeError: it was cancelled, ran out of time, or the engine failed.
         """
         try:
-            return job.future.result(timeout=max(0.0, job.deadline - time.monotonic()) + 5)
+            found = job.future.result(timeout=max(0.0, job.deadline - time.monotonic()) + 5)
         except CancelledError:
             raise ServeError(499, "cancelled", "the request was cancelled.") from None
         except TimeoutError:  # the engine's thread itself hangs
             job.cancel()
             raise _too_late() from None
+        assert job.runner is not None
+        return {index: job.runner.translator.sentence(job.prepared, index, each) for index, each in found.items()}
 
     def refresh(self, adapter: str) -> None:
         """Load this adapter's weights anew when they are next asked for."""
@@ -313,23 +315,23 @@ class Dispatcher:
 
     def _take(self, runner: Runner, job: Job, index: int, hypotheses: "list[Hypothesis]") -> None:
         # The second attempt's request has the rule in it already, so there is no third.
-        again = None if index in job.sentences else job.prepared.second_chance(index, hypotheses)
-        job.sentences[index] = runner.translator.sentence(job.prepared, index, hypotheses)
+        again = None if index in job.found else job.prepared.second_chance(index, hypotheses)
+        job.found[index] = hypotheses
         self.sentences_done += 1
         if again:
             asked = job.requests[index]
             rule = dataclasses.replace(asked.options, no_repeat_ngram=again.options.no_repeat_ngram)
             runner.add(job, index, dataclasses.replace(asked, options=rule))
         elif job.finished:
-            job.finished(index, job.sentences[index])
+            job.finished(index, runner.translator.sentence(job.prepared, index, hypotheses))
         self._finish_if_done(job)
 
     def _finish_if_done(self, job: Job) -> None:
         if not job.numbers:
             self._done += job.characters
-            self._end(job, job.sentences)
+            self._end(job, job.found)
 
-    def _end(self, job: Job, outcome: "dict[int, Sentence] | Exception | None") -> None:
+    def _end(self, job: Job, outcome: "dict[int, list[Hypothesis]] | Exception | None") -> None:
         """Say the last word on a job: a result, an error, or None for cancelled."""
         with self._changed, contextlib.suppress(ValueError):
             self._running.remove(job)
