@@ -38,6 +38,7 @@ Team::~Team() {
     if (threads_.empty()) return;
     if (owner_ != REGARD_PROCESS) {  // the threads stayed in the parent: there is nothing to join
         for (auto& thread : threads_) thread.detach();
+        static_cast<void>(meeting_.release());
         return;
     }
     stop();
@@ -45,8 +46,12 @@ Team::~Team() {
 
 void Team::start() {
     if (owner_ == REGARD_PROCESS) return;
-    for (auto& thread : threads_) thread.detach();
-    threads_.clear();
+    if (!threads_.empty()) {  // a fork
+        for (auto& thread : threads_) thread.detach();
+        threads_.clear();
+        static_cast<void>(meeting_.release());
+        meeting_ = std::make_unique<Meeting>();
+    }
     try {
         for (int id = 1; id < size_; ++id) threads_.emplace_back([this, id, seen = calls_] { serve(id, seen); });
     } catch (...) {  // the system gives no more: those that there are go, and the next call tries again
@@ -59,10 +64,10 @@ void Team::start() {
 
 void Team::stop() {
     {
-        std::lock_guard<std::mutex> lock(mutex_);
+        std::lock_guard<std::mutex> lock(meeting_->mutex);
         stop_ = true;
     }
-    wake_.notify_all();
+    meeting_->wake.notify_all();
     for (auto& thread : threads_) thread.join();
     threads_.clear();
 }
@@ -71,11 +76,11 @@ void Team::run(const std::function<void(int)>& task) {
     if (size_ == 1) return task(0);
     start();
     {
-        std::lock_guard<std::mutex> lock(mutex_);
+        std::lock_guard<std::mutex> lock(meeting_->mutex);
         task_ = &task;
         ++calls_;
     }
-    wake_.notify_all();
+    meeting_->wake.notify_all();
     task(0);
     gather(0);  // the others are done with the task, too
 }
@@ -84,8 +89,8 @@ void Team::serve(int id, unsigned seen) {
     for (;;) {
         const std::function<void(int)>* task;
         {
-            std::unique_lock<std::mutex> lock(mutex_);
-            wake_.wait(lock, [&] { return stop_ || calls_ != seen; });
+            std::unique_lock<std::mutex> lock(meeting_->mutex);
+            meeting_->wake.wait(lock, [&] { return stop_ || calls_ != seen; });
             if (stop_) return;
             seen = calls_;
             task = task_;
@@ -109,26 +114,26 @@ bool Team::rest() {
 }
 
 void Team::gather(int id) {
-    const unsigned round = round_.load();
-    if (arrived_.fetch_add(1) == size_ - 1) {
-        arrived_.store(0);
-        round_.store(round + 1);
-        if (sleepers_.load() > 0) {
-            { std::lock_guard<std::mutex> lock(sleep_); }  // a thread that is about to sleep has looked at round_
-            awake_.notify_all();
+    const unsigned round = meeting_->round.load();
+    if (meeting_->arrived.fetch_add(1) == size_ - 1) {
+        meeting_->arrived.store(0);
+        meeting_->round.store(round + 1);
+        if (meeting_->sleepers.load() > 0) {
+            { std::lock_guard<std::mutex> lock(meeting_->sleep); }  // a thread that is about to sleep has looked at round
+            meeting_->awake.notify_all();
         }
         return;
     }
     for (int spins = 0; spins < SPINS; ++spins) {
-        if (round_.load(std::memory_order_acquire) != round) return;
+        if (meeting_->round.load(std::memory_order_acquire) != round) return;
         pause();
     }
     const auto asleep = Clock::now();
     {
-        std::unique_lock<std::mutex> lock(sleep_);
-        ++sleepers_;
-        awake_.wait(lock, [&] { return round_.load() != round; });
-        --sleepers_;
+        std::unique_lock<std::mutex> lock(meeting_->sleep);
+        ++meeting_->sleepers;
+        meeting_->awake.wait(lock, [&] { return meeting_->round.load() != round; });
+        --meeting_->sleepers;
     }
     if (id == 0) slept_ += Clock::now() - asleep;
 }

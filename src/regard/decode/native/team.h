@@ -13,6 +13,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -65,20 +66,25 @@ class Team {
     const int size_;
     long owner_ = 0;  // process that started the threads: a fork has none of them
     std::vector<std::thread> threads_;
-    std::mutex mutex_;
-    std::condition_variable wake_;
+    // What threads meet by. A fork copies it in whatever state it is, a mutex locked by a thread that the child does not
+    // have among them: the child leaves it and makes its own.
+    struct Meeting {
+        std::mutex mutex;
+        std::condition_variable wake;
+        alignas(64) std::atomic<int> arrived{0};
+        alignas(64) std::atomic<unsigned> round{0};
+        std::atomic<int> sleepers{0};
+        std::mutex sleep;
+        std::condition_variable awake;
+    };
+    std::unique_ptr<Meeting> meeting_ = std::make_unique<Meeting>();
     const std::function<void(int)>* task_ = nullptr;
     unsigned calls_ = 0;
     bool stop_ = false;
-    alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> round_{0};
-    std::atomic<int> sleepers_{0};
     // Thread 0's: when the piece of work at hand began, how long it slept in it, and until when it works alone.
     Clock::time_point began_, until_;
     Clock::duration slept_{0};
     bool alone_ = false;
-    std::mutex sleep_;
-    std::condition_variable awake_;
 };
 
 }  // namespace regard
