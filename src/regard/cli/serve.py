@@ -14,10 +14,6 @@ from regard.serve.settings import Settings
 if TYPE_CHECKING:
     import uvicorn
 
-#: Seconds that a thread of Python may go on while another one waits. The engine's thread comes back between steps of a
-#: millisecond or two: with Python's own 5 ms it would wait for longer than it works.
-SWITCH_INTERVAL = 0.001
-
 
 @dataclass(frozen=True)
 class Options(Settings):
@@ -35,7 +31,6 @@ def main(argv: Sequence[str]) -> int:
 
     if options.log:
         log_to_stderr()
-    sys.setswitchinterval(SWITCH_INTERVAL)
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(Settings)}
     with listening(options.host, options.port) as opened:
         # The port that was taken, not 0: it is part of what the server answers to.

@@ -60,6 +60,7 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     runner: "Runner | None" = None
     found: "dict[int, list[Hypothesis]]" = field(default_factory=dict)
+    """Number of a sentence → what the engine made of it, best first."""
     numbers: set[int] = field(default_factory=set)
     """What the engine calls its sentences that run."""
     cancelled: bool = False
