@@ -135,7 +135,7 @@ def ours(what: str) -> Prepare:
 
     if what.startswith("kernel"):
         name: Any = what.split()[1].strip(",")
-        if name == "tiled" and training_kernels("bfloat16") is None:
+        if name == "tiled" and training_kernels() is None:
             raise RegardError("the tiled kernel was not built, or is not for this processor")
         return bare(lambda q, k, v: attend(q, k, v, rule(), kernel=name), backward="forward" not in what)
 

@@ -30,10 +30,10 @@ from regard.base.kernels import training_kernels
 
 pytestmark = [
     pytest.mark.avx512,
-    pytest.mark.skipif(training_kernels("float32") is None, reason="the compiled kernels were not built: no compiler?"),
+    pytest.mark.skipif(training_kernels() is None, reason="the compiled kernels were not built: no compiler?"),
 ]
 
-DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.avx512_bf16)]
+DTYPES = [torch.float32, torch.bfloat16]
 #: bf16 keeps 8 bits: what is rounded once is off by 2**-9 of itself, and sums of such by no more of their largest term.
 CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 2**-7, "atol": 2**-7}}
 H = 4
@@ -129,7 +129,6 @@ def test_similarities_terms_and_shared_keys(kind: str, groups: int, shape: tuple
     compare(problem(torch.float32, 2, H, *shape, (32, 32), groups), Mask.causal(), scoring)
 
 
-@pytest.mark.avx512_bf16
 @pytest.mark.parametrize("kind", ["scale", "ALiBi"])
 def test_terms_in_bf16(kind: str) -> None:
     compare(problem(torch.bfloat16, 1, H, 70, 90, (64, 64), 2), Mask.causal(), SCORINGS[kind]().bfloat16())
@@ -191,7 +190,6 @@ def test_other_layouts() -> None:
     assert torch.equal(shared[:1], expected[:1])
 
 
-@pytest.mark.avx512_bf16
 def test_under_autocast() -> None:
     """Which leaves some tensors wider than others."""
     attention = MultiHeadAttention(64, 2, scoring=Scoring(Cosine(2), position=RotaryPositions(32)))

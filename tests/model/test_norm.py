@@ -4,38 +4,41 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from regard.base.kernels import training_kernels
+from regard.base.kernels import training_kernel
 from regard.model.norm import LayerNorm
 
-CLOSE = {"rtol": 2**-7, "atol": 2**-7}
+CLOSE = {torch.bfloat16: {"rtol": 2**-7, "atol": 2**-7}, torch.float32: {"rtol": 1e-5, "atol": 1e-5}}
 
 
 @pytest.mark.parametrize("shape", [(3, 7, 32), (2, 96), (5, 1, 512), (4, 40), (0, 32)])
-@pytest.mark.parametrize("compiled", [pytest.param(True, marks=pytest.mark.avx512_bf16), False])
-def test_it_is_pytorch_s(shape: tuple[int, ...], compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if compiled and training_kernels() is None:
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=pytest.mark.avx512), False])
+def test_it_is_pytorch_s(
+    shape: tuple[int, ...], dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compiled and training_kernel("layer_norm_forward", dtype) is None:
         pytest.skip("the compiled kernels were not built: no C++ compiler?")
     if not compiled:
-        monkeypatch.setattr("regard.model.norm.training_kernels", lambda: None)
-    layer = LayerNorm(shape[-1]).bfloat16()
+        monkeypatch.setattr("regard.model.norm.training_kernel", lambda name, dtype: None)
+    layer = LayerNorm(shape[-1]).to(dtype)
     torch.nn.init.normal_(layer.weight)
     torch.nn.init.normal_(layer.bias)
-    x = (torch.randn(shape) * 3 + 1).bfloat16().requires_grad_()
-    found, slope = layer(x), torch.randn(shape).bfloat16()
+    x = (torch.randn(shape) * 3 + 1).to(dtype).requires_grad_()
+    found, slope = layer(x), torch.randn(shape).to(dtype)
     exact = [t.detach().double().requires_grad_() for t in (x, layer.weight, layer.bias)]
     expected = F.layer_norm(exact[0], shape[-1:], exact[1], exact[2], layer.eps)
-    torch.testing.assert_close(found.double(), expected, **CLOSE)
+    torch.testing.assert_close(found.double(), expected, **CLOSE[dtype])
     gradients = torch.autograd.grad(found, (x, layer.weight, layer.bias), slope)
     for mine, right in zip(gradients, torch.autograd.grad(expected, exact, slope.double()), strict=True):
-        assert mine.dtype == torch.bfloat16
+        assert mine.dtype == dtype
         scale = max(1.0, float(right.abs().max())) if right.numel() else 1.0
-        torch.testing.assert_close(mine.double() / scale, right / scale, **CLOSE)
+        torch.testing.assert_close(mine.double() / scale, right / scale, **CLOSE[dtype])
 
 
 def test_rows_that_are_not_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = LayerNorm(32).bfloat16()
     x = torch.randn(32, 6).bfloat16().t().requires_grad_()
-    torch.testing.assert_close(layer(x), layer(x.detach()), **CLOSE)
+    torch.testing.assert_close(layer(x), layer(x.detach()), **CLOSE[torch.bfloat16])
     (gradient,) = torch.autograd.grad(layer(x).sum(), x)
     assert gradient.abs().max() < 1e-2  # a sum of normalised rows does not depend on them
 

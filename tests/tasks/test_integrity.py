@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.tasks import integrity
 from regard.tasks.integrity import Mask, check, has_words, mask, outside, restore
 
 
@@ -106,3 +107,10 @@ def test_words_beside_placeholders() -> None:
 def test_long_text_is_no_trouble(unit: str) -> None:
     text = unit * (50_000 // len(unit))
     assert restore(mask(text).text, mask(text), lambda _: None)[0] == text
+
+
+@given(st.text() | st.text(alphabet=st.sampled_from("aZéß你。，.,;!?'\"’-–… ❶🄁①↵☺©²٣_@%&$w./:<{[#*")))
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    if integrity._is_plain(text):
+        assert integrity._MASKED_WITH_NUMBERS.search(text) is None
+        assert integrity._MASKED_TEXT.search(text) is None

@@ -81,7 +81,7 @@ def _refuses_tiled(call: Call) -> str | None:
         return _NOT_AT_END
     if any(width % WIDTHS for width in call.widths):
         return f"head widths must be multiples of {WIDTHS}"
-    if training_kernels(TYPES[call.dtype]) is None:
+    if training_kernels() is None:
         return "its compiled part is not there, or this processor has no AVX-512 for it"
     if torch.compiler.is_compiling():
         return "PyTorch's compiler cannot see into it"

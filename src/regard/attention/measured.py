@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 
+from regard.base.device import cpu_flags
 from regard.base.kernels import training_kernels
 
 
@@ -41,6 +42,10 @@ TABLE: dict[str, dict[torch.dtype, Limits]] = {
         torch.float32: Limits(explicit_training=32),
         torch.bfloat16: Limits(explicit_training=512, tiled_queries=1, tiled_rows=64),
     },
+    "AVX-512": {
+        torch.float32: Limits(),
+        torch.bfloat16: Limits(),
+    },
     "another": {
         torch.float32: Limits(),
         torch.bfloat16: Limits(),
@@ -51,5 +56,8 @@ TABLE: dict[str, dict[torch.dtype, Limits]] = {
 @cache
 def limits(dtype: torch.dtype) -> Limits:
     """Those of this machine."""
-    kind = "another" if training_kernels("bfloat16") is None else "AVX-512 BF16"
+    if training_kernels() is None:
+        kind = "another"
+    else:
+        kind = "AVX-512 BF16" if "avx512_bf16" in cpu_flags() else "AVX-512"
     return TABLE[kind].get(dtype, Limits())

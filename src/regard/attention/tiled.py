@@ -13,10 +13,10 @@ from torch.autograd.function import once_differentiable
 
 from regard.attention.scoring import Scoring
 from regard.attention.view import MaskView
-from regard.base.kernels import training_kernels
+from regard.base.kernels import training_kernel
 
 #: The types that it computes in; sums are float32.
-TYPES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
+TYPES = (torch.bfloat16, torch.float32)
 
 #: Head widths that it takes are multiples of this: pairs of bf16 fill a vector.
 WIDTHS = 32
@@ -108,8 +108,7 @@ class _Tiled(torch.autograd.Function):
 
 
 def _kernel(name: str, like: Tensor) -> Any:
-    dtype = TYPES[like.dtype]
-    return getattr(training_kernels(dtype), f"attention_{name}_{dtype}")
+    return training_kernel(f"attention_{name}", like.dtype)
 
 
 def _rows_contiguous(x: Tensor) -> Tensor:

@@ -166,12 +166,12 @@ def precision_path(fast_bf16: bool, device_type: str) -> dict[str, str]:
 
 
 def kernels_path() -> dict[str, str]:
-    """Whether training in bf16 on the CPU takes the compiled kernels."""
+    """Whether training on the CPU takes the compiled kernels."""
     from regard.base.kernels import training_kernels
 
     if training_kernels() is not None:
-        return path("training", "compiled", "attention, layer norm and loss in bf16 on the CPU, AVX-512 BF16")
-    return path("training", "PyTorch", "the compiled kernels were not built, or this processor has no AVX-512 BF16")
+        return path("training", "compiled", "attention, layer norm and loss on the CPU, AVX-512")
+    return path("training", "PyTorch", "the compiled kernels were not built, or this processor has no AVX-512")
 
 
 def threads_path(threads: int) -> dict[str, str]:

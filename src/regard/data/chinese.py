@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 
 from regard.base.errors import ConfigError
+from regard.base.patterns import lazily
 
 # Han: the number zero 〇 and the iteration mark 々, the unified ideographs with their
 # extensions A to J, and both compatibility blocks.
@@ -28,10 +29,10 @@ _PUNCTUATION = (
     "\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 )
 
-_HAN_CHARACTER = re.compile(f"[{HAN}]")
-_KANA_OR_HANGUL = re.compile(f"[{KANA}{HANGUL}]")
-_RUN = re.compile(f"[{HAN}{_PUNCTUATION}]{{2,}}")
-_INNER_SPACE = re.compile(f"(?<=[{HAN}{_PUNCTUATION}])[ \\t\\u3000]+(?=[{HAN}{_PUNCTUATION}])")
+_HAN_CHARACTER = lazily(f"[{HAN}]")
+_KANA_OR_HANGUL = lazily(f"[{KANA}{HANGUL}]")
+_RUN = lazily(f"[{HAN}{_PUNCTUATION}]{{2,}}")
+_INNER_SPACE = lazily(f"(?<=[{HAN}{_PUNCTUATION}])[ \\t\\u3000]+(?=[{HAN}{_PUNCTUATION}])")
 
 
 def is_han(character: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 
+from regard.base.patterns import lazily
 from regard.data.chinese import segment_characters, segment_words
 from regard.data.tokenizer_config import TokenizerConfig
 
@@ -10,7 +11,7 @@ from regard.data.tokenizer_config import TokenizerConfig
 _CONTROL = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
 _SURROGATE = r"\ud800-\udfff"
 # U+2581 is SentencePiece's own sign for a space.
-_UNSAFE = re.compile(f"[{_CONTROL}{_SURROGATE}\u2581]")
+_UNSAFE = lazily(f"[{_CONTROL}{_SURROGATE}\u2581]")
 # Soft hyphen, zero-width space, word joiner, byte-order mark. Joiners (U+200C, U+200D) and
 # direction marks stay: emoji and several scripts are written with them.
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")

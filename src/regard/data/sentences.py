@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from regard.base.errors import ConfigError
+from regard.base.patterns import lazily
 from regard.data.chinese import HAN, KANA
 
 
@@ -119,13 +120,13 @@ _UNSPACED = frozenset({"zh", "zho", "chi", "cmn", "yue", "ja", "jpn"})
 # Group "wide": stops of scripts without spaces, which end a sentence wherever they stand.
 # Group "stop": those that end it only before white space.
 _CJK = f"{HAN}{KANA}"
-_STOP = re.compile(
+_STOP = lazily(
     f"(?P<wide>[。！？；｡]+[!?…]*|[!?]+(?=[{_CJK}])|(?<=[{_CJK}])(?:…+(?=[”’」』])|\\.(?=[{_CJK}])))"
     r"|(?P<stop>[.!?…؟۔।]+)"
 )
 _WIDE_CLOSING = "”’」』）】》〉〕］)"
 # “……！”他说 and 「……。」と: what follows such a quotation is part of its sentence.
-_SPEECH = re.compile(rf"[{HAN}]{{0,5}}?[说說道问問喊叫答]|と|って")
+_SPEECH = lazily(rf"[{HAN}]{{0,5}}?[说說道问問喊叫答]|と|って")
 _WORD = re.compile(r"\w{0,40}")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.-?)+[^\W\d_]")
 _SINGLE_LETTER = re.compile(r"[^\W\d_]\.")

@@ -167,6 +167,8 @@ def as_float(value: Stored) -> np.ndarray:
 
 def _widen_heads(rows: np.ndarray, heads: int, width: int) -> np.ndarray:
     """(H·width)×… to (H·wide)×…, with zeros behind each head."""
+    if wide(width) == width:
+        return rows
     by_head = rows.reshape(heads, width, *rows.shape[1:])
     padding = [(0, 0), (0, wide(width) - width), *((0, 0) for _ in rows.shape[1:])]
     return np.pad(by_head, padding).reshape(heads * wide(width), *rows.shape[1:])

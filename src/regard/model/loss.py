@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from regard.base.kernels import training_kernels
+from regard.base.kernels import training_kernel
 
 #: Logits held at a time, in elements; larger chunks fall out of the cache, smaller ones starve the matrix product.
 CHUNK_ELEMENTS = 1 << 25
@@ -57,10 +57,10 @@ def _logits_gradient(
     The loss is the sum over rows of log Σ exp(logits) - (1 - ε) · logit of the target: all
     but what the smoothing spreads evenly.
     """
-    kernels = training_kernels() if logits.device.type == "cpu" and logits.dtype == torch.bfloat16 else None
-    if kernels is not None and not torch.compiler.is_compiling():
-        sizes, targets = logits.shape, targets.contiguous()
-        return logits, kernels.cross_entropy_gradient(*sizes, smoothing, targets.data_ptr(), logits.data_ptr())
+    kernel = training_kernel("cross_entropy_gradient", logits.dtype) if logits.device.type == "cpu" else None
+    if kernel is not None and not torch.compiler.is_compiling():
+        targets = targets.contiguous()
+        return logits, kernel(*logits.shape, smoothing, targets.data_ptr(), logits.data_ptr())
     row = torch.arange(len(logits), device=logits.device)
     gold = logits[row, targets].to(wide)
     probabilities = torch.softmax(logits, dim=-1)

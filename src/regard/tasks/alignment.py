@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from regard.base.patterns import lazily
 from regard.data.chinese import HAN, KANA
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_UNSPACED = re.compile(f"[{HAN}{KANA}]")
+_UNSPACED = lazily(f"[{HAN}{KANA}]")
 
 
 @dataclass(frozen=True)

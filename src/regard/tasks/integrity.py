@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from regard.base.patterns import lazily
+
 _EMOJI = "[\U0001f000-\U0001faff\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff]"
 # Chinese follows an address without a space; punctuation at its end belongs to the sentence.
 _ADDRESS = r"[^\s<>\"“”«»\u2e80-\uffef]*[^\s<>\"“”«»\u2e80-\uffef.,:;!?')\]}]"
@@ -31,10 +33,12 @@ _PROTECTED = "|".join(
 _NUMBER = r"\d+(?:[.,:/’'\-\u00a0\u202f]\d+)*"
 # Models spell short numbers well, and need to know whether it is one or many.
 _LONG_NUMBER = rf"(?<![A-Za-z0-9.,])(?=(?:[.,:/’'\-\u00a0\u202f]?\d){{3}}){_NUMBER}(?![A-Za-z0-9])(?!\s*[十百千万亿])"
-_PROTECTED_TEXT = re.compile(_PROTECTED)
-_MASKED_TEXT = re.compile(f"{_PROTECTED}|{_LONG_NUMBER}")
-_MASKED_WITH_NUMBERS = re.compile(f"{_PROTECTED}|{_NUMBER}")
+_PROTECTED_TEXT = lazily(_PROTECTED)
+_MASKED_TEXT = lazily(f"{_PROTECTED}|{_LONG_NUMBER}")
+_MASKED_WITH_NUMBERS = lazily(f"{_PROTECTED}|{_NUMBER}")
 _NUMBER_TEXT = re.compile(_NUMBER)
+# Letters, spaces and marks that no placeholder or number can do with: most sentences have nothing else.
+_PLAIN = re.compile(r"(?:[^\W\d_\u2190-\u2bff\U0001f000-\U0001faff]|[\s.,;!?'\"’‘“”„«»()…–—，。！？、；（）《》-])*")
 # Chinese counts in ten thousands: 20万 is 200,000, whose digits are others.
 _OTHER_DIGITS = re.compile(
     r"\d\s*[十百千万亿]|\d\s*(?:million|billion|thousand|Million|Milliarde|Mio|Mrd|milliard|mille)"
@@ -68,8 +72,15 @@ class Mask:
     """What they stand for, in order."""
 
 
+def _is_plain(text: str) -> bool:
+    """Whether there is nothing to protect in a text, and no number, as far as a quick look tells."""
+    return _PLAIN.fullmatch(text) is not None and "www." not in text
+
+
 def mask(text: str, numbers: bool = False) -> Mask:
     """Replace what must not change by stand-ins: numbers of three digits and more too, or all of them."""
+    if _is_plain(text):
+        return Mask(text)
     originals: list[str] = []
 
     def stand_in(match: re.Match[str]) -> str:
@@ -81,6 +92,8 @@ def mask(text: str, numbers: bool = False) -> Mask:
 
 def outside(text: str, function: Callable[[str], str]) -> str:
     """Apply ``function`` to everything but placeholders."""
+    if _is_plain(text):
+        return function(text)
     written, place = "", 0
     for match in _PROTECTED_TEXT.finditer(text):
         written += function(text[place : match.start()]) + match[0]
@@ -90,12 +103,14 @@ def outside(text: str, function: Callable[[str], str]) -> str:
 
 def begins_protected(text: str) -> bool:
     """Whether a placeholder is the first thing in a text."""
-    return _PROTECTED_TEXT.match(text) is not None
+    return not _is_plain(text) and _PROTECTED_TEXT.match(text) is not None
 
 
 def has_words(text: str) -> bool:
     """Whether there are letters beside placeholders."""
-    return any(c.isalpha() for c in text) and any(c.isalpha() for c in _PROTECTED_TEXT.sub("", text))
+    return any(c.isalpha() for c in text) and (
+        _is_plain(text) or any(c.isalpha() for c in _PROTECTED_TEXT.sub("", text))
+    )
 
 
 def lost_numbers(source: str, translation: str) -> list[str]:
@@ -181,6 +196,8 @@ def check(source: str, translation: str) -> tuple[Problem, ...]:
 
     For any translation, a person's too. Errors: none.
     """
+    if _is_plain(source) and _is_plain(translation):
+        return ()
     problems = []
     wanted = Counter(match[0] for match in _PROTECTED_TEXT.finditer(source))
     there = Counter(match[0] for match in _PROTECTED_TEXT.finditer(translation))

@@ -2,6 +2,7 @@
 
 import re
 
+from regard.base.patterns import lazily
 from regard.data.chinese import HAN, KANA
 from regard.tasks.integrity import begins_protected
 
@@ -33,11 +34,11 @@ _WIDE |= {
     "～": "~",
     "　": " ",
 }
-_WIDE_TEXT = re.compile("[" + "".join(_WIDE) + "]")
+_WIDE_TEXT = lazily("[" + "".join(_WIDE) + "]")
 _NARROW = {",": "，", ".": "。", "!": "！", "?": "？", ";": "；", ":": "：", "(": "（", ")": "）"}
 _CJK = f"{HAN}{KANA}"
 # Between or after Chinese characters, not within a number, a Latin word or a row of dots.
-_NARROW_TEXT = re.compile(
+_NARROW_TEXT = lazily(
     rf"(?<=[{_CJK}”’》」）])\s?([,.!?;:])(?![.\w])\s*|(?<=[{_CJK}”’》」）])([,!?;:])(?=[{_CJK}“‘《「（])"
     rf"|\s?(\()(?=[{_CJK}])|(?<=[{_CJK}])(\))\s?"
 )

@@ -12,7 +12,7 @@ from regard.base.errors import RegardError
 from regard.decode.native_engine import instruction_set
 
 native = pytest.importorskip("regard.decode._native", reason="the native engine is not built")
-INSTRUCTION_SETS = ("avx512", "avxvnni", "avx2", "portable")
+INSTRUCTION_SETS = ("avx512", "avxvnni", "avx512bw", "avx2", "portable")
 SHAPES = [(1, 1, 1), (1, 64, 64), (2, 3, 5), (3, 100, 17), (5, 129, 48), (6, 64, 256), (7, 65, 130), (13, 200, 64)]
 
 

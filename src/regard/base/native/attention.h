@@ -1,5 +1,5 @@
 // Attention a tile of keys and queries at a time, in a memory that grows with the length (after Dao et al. 2022,
-// FlashAttention). Included where `Number` is the type of the tensors, after tiles.h; see attention_bfloat16.cpp.
+// FlashAttention). Included where `Stored` is the type of the tensors, after tiles.h; see kernels_bfloat16.cpp.
 //
 // The lanes of a vector are 16 queries. So scores stand as keys×queries, what belongs to a query (its highest score, the
 // sum of its weights, which keys it sees) is a lane, and nothing is ever summed across lanes.
@@ -145,9 +145,9 @@ inline void online_softmax(const Scores& score, int64_t from, int64_t count, int
 }
 
 // A group of heads: those that share the keys and values of head `g`, in row `b` of the batch.
-inline void forward_group(const AttentionSizes& size, int64_t b, int64_t g, const Heads<Number>& query,
-                          const Heads<Number>& key, const Heads<Number>& value, const Allowed& allowed,
-                          const float* added, const Heads<Number>& output, float* statistics) {
+inline void forward_group(const AttentionSizes& size, int64_t b, int64_t g, const Heads<Stored>& query,
+                          const Heads<Stored>& key, const Heads<Stored>& value, const Allowed& allowed,
+                          const float* added, const Heads<Stored>& output, float* statistics) {
     const int64_t key_width = size.key_width, value_width = size.value_width, shared = size.heads / size.groups;
     const int64_t key_words = words(key_width), tiles = round_up(size.keys, TILE) / TILE;
     const int64_t widest = std::max(key_width, value_width), pairs = words(TILE);
@@ -242,11 +242,11 @@ inline void softmax_backward(const Scores& score, float scale, int64_t from, int
     }
 }
 
-inline void backward_group(const AttentionSizes& size, int64_t b, int64_t g, const Heads<Number>& query,
-                           const Heads<Number>& key, const Heads<Number>& value, const Allowed& allowed,
-                           const float* added, const Heads<Number>& output, const float* statistics,
-                           const Heads<Number>& output_gradient, const Heads<Number>& query_gradient,
-                           const Heads<Number>& key_gradient, const Heads<Number>& value_gradient,
+inline void backward_group(const AttentionSizes& size, int64_t b, int64_t g, const Heads<Stored>& query,
+                           const Heads<Stored>& key, const Heads<Stored>& value, const Allowed& allowed,
+                           const float* added, const Heads<Stored>& output, const float* statistics,
+                           const Heads<Stored>& output_gradient, const Heads<Stored>& query_gradient,
+                           const Heads<Stored>& key_gradient, const Heads<Stored>& value_gradient,
                            float* added_gradient) {
     const int64_t key_width = size.key_width, value_width = size.value_width, shared = size.heads / size.groups;
     const int64_t key_words = words(key_width), value_words = words(value_width), pairs = words(TILE);
@@ -324,5 +324,32 @@ inline void backward_group(const AttentionSizes& size, int64_t b, int64_t g, con
         const Queries& queries = tile.queries;
         write_turned(tile.sums, key_width, queries.lanes, queries.count, scratch,
                      query_gradient.at(b, tile.head, queries.first), query_gradient.row);
+    }
+}
+
+inline void attention_forward(const AttentionSizes& size, const Heads<Stored>& query, const Heads<Stored>& key,
+                              const Heads<Stored>& value, const Allowed& allowed, const float* added,
+                              const Heads<Stored>& output, float* statistics) {
+    share(size.batch * size.groups, size.threads, [&](int64_t i) {
+        forward_group(size, i / size.groups, i % size.groups, query, key, value, allowed, added, output, statistics);
+    });
+}
+
+inline void attention_backward(const AttentionSizes& size, const Heads<Stored>& query, const Heads<Stored>& key,
+                               const Heads<Stored>& value, const Allowed& allowed, const float* added,
+                               const Heads<Stored>& output, const float* statistics,
+                               const Heads<Stored>& output_gradient, const Heads<Stored>& query_gradient,
+                               const Heads<Stored>& key_gradient, const Heads<Stored>& value_gradient,
+                               float* added_gradient) {
+    const auto group = [&](int64_t b, int64_t g) {
+        backward_group(size, b, g, query, key, value, allowed, added, output, statistics, output_gradient,
+                       query_gradient, key_gradient, value_gradient, added_gradient);
+    };
+    if (added_gradient) {  // rows of the batch add to the same numbers
+        share(size.groups, size.threads, [&](int64_t g) {
+            for (int64_t b = 0; b < size.batch; ++b) group(b, g);
+        });
+    } else {
+        share(size.batch * size.groups, size.threads, [&](int64_t i) { group(i / size.groups, i % size.groups); });
     }
 }

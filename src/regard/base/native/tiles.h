@@ -1,5 +1,5 @@
-// Products of small matrices that stay in the cache. Included where `Number` is the type of the matrices, after
-// vectors.h; see attention_bfloat16.cpp.
+// Products of small matrices that stay in the cache. Included where `Number` is the type that is multiplied and `Stored`
+// that of the tensors, after vectors.h; see kernels_bfloat16.cpp.
 //
 // A word is 32 bits: one float, or a pair of bfloat16, of which one instruction multiplies and adds both. Two tables of
 // words are multiplied by
@@ -68,8 +68,15 @@ inline void multiply(const Word* left, int64_t left_row, const Word* right, int6
 }
 
 // Rows of a tensor one after the other; those from `count` on, up to `padded`, are zero.
-inline void copy_rows(const Number* from, ptrdiff_t stride, int64_t count, int64_t padded, int64_t width, Word* to) {
-    for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * words(width), from + i * stride, width * sizeof(Number));
+inline void copy_rows(const Stored* from, ptrdiff_t stride, int64_t count, int64_t padded, int64_t width, Word* to) {
+    for (int64_t i = 0; i < count; ++i) {
+        if constexpr (std::is_same_v<Stored, Number>) {
+            std::memcpy(to + i * words(width), from + i * stride, width * sizeof(Number));
+        } else {
+            auto* row = reinterpret_cast<Number*>(to + i * words(width));
+            for (int64_t c = 0; c < width; c += LANES) store(row + c, load(from + i * stride + c));
+        }
+    }
     std::memset(to + count * words(width), 0, (padded - count) * words(width) * sizeof(Word));
 }
 
@@ -108,14 +115,14 @@ inline void turn(const Word* from, int64_t rows, int64_t columns, Word* to, int6
 }
 
 // Sums, count×width, to rows of a tensor.
-inline void write_rows(const float* sums, int64_t count, int64_t width, Number* to, ptrdiff_t stride) {
+inline void write_rows(const float* sums, int64_t count, int64_t width, Stored* to, ptrdiff_t stride) {
     for (int64_t i = 0; i < count; ++i) {
         for (int64_t c = 0; c < width; c += LANES) store(to + i * stride + c, load(sums + i * width + c));
     }
 }
 
 // Sums, width×lanes, to the first `count` rows of a tensor, count×width. `scratch` has lanes×width words.
-inline void write_turned(const float* sums, int64_t width, int64_t lanes, int64_t count, Word* scratch, Number* to,
+inline void write_turned(const float* sums, int64_t width, int64_t lanes, int64_t count, Word* scratch, Stored* to,
                          ptrdiff_t stride) {
     turn(reinterpret_cast<const Word*>(sums), width, lanes, scratch, width);
     write_rows(reinterpret_cast<const float*>(scratch), count, width, to, stride);

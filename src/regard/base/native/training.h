@@ -5,6 +5,11 @@
 
 #pragma once
 
+#if defined(__GNUC__) && !defined(__clang__)  // GCC 12's own header starts vectors from themselves (GCC bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #include <cstddef>
 #include <cstdint>
 
@@ -37,34 +42,45 @@ struct AttentionSizes {
     int threads;
 };
 
-// softmax(scale · Q Kᵀ + added) V; a query that may attend to nothing gets zeros. Widths are multiples of 32.
-// added: null, or H×(T+S-1) numbers by distance, that of the first query to the last key first.
-// statistics: B×H×2×T, the highest score of each query and 1 / Σ exp(score - highest), for the gradient.
-template <class Number>
-void attention_forward(const AttentionSizes&, Heads<Number> query, Heads<Number> key, Heads<Number> value, Allowed,
-                       const float* added, Heads<Number> output, float* statistics);
+// What there is for tensors of one type; sums are floats. Widths are multiples of 32.
+template <class Stored>
+struct TrainingKernels {
+    // softmax(scale · Q Kᵀ + added) V; a query that may attend to nothing gets zeros.
+    // added: null, or H×(T+S-1) numbers by distance, that of the first query to the last key first.
+    // statistics: B×H×2×T, the highest score of each query and 1 / Σ exp(score - highest), for the gradient.
+    void (*attention_forward)(const AttentionSizes&, const Heads<Stored>& query, const Heads<Stored>& key,
+                              const Heads<Stored>& value, const Allowed&, const float* added,
+                              const Heads<Stored>& output, float* statistics);
 
-// The gradients with respect to query, key and value, and, where `added_gradient` is not null, to `added`: it must begin
-// as zeros. The weights are computed again: that costs less than keeping them.
-template <class Number>
-void attention_backward(const AttentionSizes&, Heads<Number> query, Heads<Number> key, Heads<Number> value, Allowed,
-                        const float* added, Heads<Number> output, const float* statistics,
-                        Heads<Number> output_gradient, Heads<Number> query_gradient, Heads<Number> key_gradient,
-                        Heads<Number> value_gradient, float* added_gradient);
+    // The gradients with respect to query, key and value, and, where `added_gradient` is not null, to `added`: it must
+    // begin as zeros. The weights are computed again: that costs less than keeping them.
+    void (*attention_backward)(const AttentionSizes&, const Heads<Stored>& query, const Heads<Stored>& key,
+                               const Heads<Stored>& value, const Allowed&, const float* added,
+                               const Heads<Stored>& output, const float* statistics,
+                               const Heads<Stored>& output_gradient, const Heads<Stored>& query_gradient,
+                               const Heads<Stored>& key_gradient, const Heads<Stored>& value_gradient,
+                               float* added_gradient);
 
-// LayerNorm over contiguous rows×width, width a multiple of 32. statistics: rows×2, mean and 1/deviation, for the
-// gradient.
-void layer_norm_forward(int64_t rows, int64_t width, float epsilon, const bfloat16* x, const bfloat16* weight,
-                        const bfloat16* bias, bfloat16* y, float* statistics);
+    // LayerNorm over contiguous rows×width. statistics: rows×2, mean and 1/deviation, for the gradient.
+    void (*layer_norm_forward)(int64_t rows, int64_t width, float epsilon, const Stored* x, const Stored* weight,
+                               const Stored* bias, Stored* y, float* statistics);
 
-// weight_gradient and bias_gradient: width floats, overwritten.
-void layer_norm_backward(int64_t rows, int64_t width, const bfloat16* x, const bfloat16* weight,
-                         const float* statistics, const bfloat16* y_gradient, bfloat16* x_gradient,
-                         float* weight_gradient, float* bias_gradient);
+    // weight_gradient and bias_gradient: width floats, overwritten.
+    void (*layer_norm_backward)(int64_t rows, int64_t width, const Stored* x, const Stored* weight,
+                                const float* statistics, const Stored* y_gradient, Stored* x_gradient,
+                                float* weight_gradient, float* bias_gradient);
 
-// Turns rows×width logits into the gradient of their cross-entropy: softmax, less 1 - smoothing at the target (the
-// rest of label smoothing is the same for every element: the caller's). Returns the sum over rows of
-// log Σ exp(logits) - (1 - smoothing) · logit of the target.
-double cross_entropy_gradient(int64_t rows, int64_t width, float smoothing, const int64_t* targets, bfloat16* logits);
+    // Turns rows×width logits, of any width, into the gradient of their cross-entropy: softmax, less 1 - smoothing at
+    // the target (the rest of label smoothing is the same for every element: the caller's). Returns the sum over rows
+    // of log Σ exp(logits) - (1 - smoothing) · logit of the target.
+    double (*cross_entropy_gradient)(int64_t rows, int64_t width, float smoothing, const int64_t* targets,
+                                     Stored* logits);
+};
+
+// Each in a file of its own, which is compiled for the instructions it needs. bfloat16 is multiplied by instructions of
+// its own (AVX-512 BF16), or widened to floats in the cache, where a processor has AVX-512 without them.
+const TrainingKernels<float>& float_kernels();
+const TrainingKernels<bfloat16>& bfloat16_kernels();
+const TrainingKernels<bfloat16>& widened_kernels();
 
 }  // namespace regard

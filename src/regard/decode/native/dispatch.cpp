@@ -18,7 +18,7 @@ namespace regard {
 namespace {
 
 struct Processor {
-    bool avx2 = false, avxvnni = false, avx512 = false;
+    bool avx2 = false, avxvnni = false, avx512bw = false, avx512 = false;
 };
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -59,8 +59,9 @@ Processor examine() {
     const Registers extended = cpuid(7, 0), more = cpuid(7, 1);
     found.avx2 = (saved & 0x6) == 0x6 && bit(extended.b, 5) && bit(basic.c, 12);
     found.avxvnni = found.avx2 && bit(more.a, 4);
-    found.avx512 = found.avx2 && (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) &&
-                   bit(extended.b, 30) && bit(extended.b, 31) && bit(extended.c, 11);
+    found.avx512bw = found.avx2 && (saved & 0xe6) == 0xe6 && bit(extended.b, 16) && bit(extended.b, 17) &&
+                     bit(extended.b, 30) && bit(extended.b, 31);
+    found.avx512 = found.avx512bw && bit(extended.c, 11);
     return found;
 }
 
@@ -77,6 +78,7 @@ const Kernels& choose_kernels() {
     const Kernels* usable[] = {
         processor.avx512 ? avx512_kernels() : nullptr,
         processor.avxvnni ? avxvnni_kernels() : nullptr,
+        processor.avx512bw ? avx512bw_kernels() : nullptr,
         processor.avx2 ? avx2_kernels() : nullptr,
         portable_kernels(),
     };

@@ -128,13 +128,14 @@ struct Kernels {
     void (*scan_best)(Scan&, const float* logits, int count, int first);
 };
 
-// The table that REGARD_ISA names (avx512, avxvnni, avx2, portable), else the fastest that this processor runs.
+// The table that REGARD_ISA names (avx512, avxvnni, avx512bw, avx2, portable), else the fastest that this processor runs.
 // Throws std::invalid_argument where the name is unknown or the processor cannot.
 const Kernels& choose_kernels();
 
 // Defined by each instruction set's file; nullptr where the compiler does not know it.
 const Kernels* avx512_kernels();
 const Kernels* avxvnni_kernels();
+const Kernels* avx512bw_kernels();
 const Kernels* avx2_kernels();
 const Kernels* portable_kernels();
 

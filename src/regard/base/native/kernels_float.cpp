@@ -1,4 +1,4 @@
-// Attention in float: words are single numbers.
+// The kernels on floats: words are single numbers.
 
 #include "training.h"
 
@@ -24,11 +24,14 @@ namespace {
 
 #include "vectors.h"
 
+using Stored = float;
 using Number = float;
 
 inline Floats multiply_add(Floats left, Floats right, Floats sum) { return _mm512_fmadd_ps(left, right, sum); }
 
 inline Floats join(const Floats (&pair)[2]) { return pair[0]; }
+
+inline float to_float(float x) { return x; }
 
 #include "tiles.h"
 
@@ -37,13 +40,17 @@ inline void pair_rows(const Word* from, int64_t count, int64_t width, Word* to) 
 }
 
 #include "attention.h"
+#include "rows.h"
+
+constexpr TrainingKernels<float> KERNELS{attention_forward, attention_backward, layer_norm_forward, layer_norm_backward,
+                                     cross_entropy_gradient};
 
 }  // namespace
 
-#include "attention_calls.h"
+#pragma GCC pop_options
+
+const TrainingKernels<float>& float_kernels() { return KERNELS; }
 
 }  // namespace regard
-
-#pragma GCC pop_options
 
 #endif

@@ -1,34 +1,10 @@
-// What runs along rows: layer normalisation, and the softmax of the cross-entropy.
-
-#include "training.h"
-
-#if defined(__x86_64__)
-
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
-#include <type_traits>
-#include <vector>
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
-
-namespace regard {
-namespace {
-
-#include "vectors.h"
-
-#include "bfloat16.h"
+// What runs along rows: layer normalisation, and the softmax of the cross-entropy. Included where `Stored` is the type of
+// the tensors, after vectors.h.
 
 inline float sum(Floats x) { return _mm512_reduce_add_ps(x); }
 
-}  // namespace
-
-void layer_norm_forward(int64_t rows, int64_t width, float epsilon, const bfloat16* x, const bfloat16* weight,
-                        const bfloat16* bias, bfloat16* y, float* statistics) {
+inline void layer_norm_forward(int64_t rows, int64_t width, float epsilon, const Stored* x, const Stored* weight,
+                               const Stored* bias, Stored* y, float* statistics) {
     for (int64_t r = 0; r < rows; ++r, x += width, y += width) {
         Floats total = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
         for (int64_t c = 0; c < width; c += LANES) total = _mm512_add_ps(total, load(x + c));
@@ -47,9 +23,9 @@ void layer_norm_forward(int64_t rows, int64_t width, float epsilon, const bfloat
     }
 }
 
-void layer_norm_backward(int64_t rows, int64_t width, const bfloat16* x, const bfloat16* weight,
-                         const float* statistics, const bfloat16* y_gradient, bfloat16* x_gradient,
-                         float* weight_gradient, float* bias_gradient) {
+inline void layer_norm_backward(int64_t rows, int64_t width, const Stored* x, const Stored* weight,
+                                const float* statistics, const Stored* y_gradient, Stored* x_gradient,
+                                float* weight_gradient, float* bias_gradient) {
     std::fill(weight_gradient, weight_gradient + width, 0.0f);
     std::fill(bias_gradient, bias_gradient + width, 0.0f);
     for (int64_t r = 0; r < rows; ++r, x += width, y_gradient += width, x_gradient += width) {
@@ -74,7 +50,8 @@ void layer_norm_backward(int64_t rows, int64_t width, const bfloat16* x, const b
     }
 }
 
-double cross_entropy_gradient(int64_t rows, int64_t width, float smoothing, const int64_t* targets, bfloat16* logits) {
+inline double cross_entropy_gradient(int64_t rows, int64_t width, float smoothing, const int64_t* targets,
+                                     Stored* logits) {
     thread_local std::vector<float> row;
     row.resize(width + LANES);
     float* exponentials = row.data();
@@ -100,20 +77,15 @@ double cross_entropy_gradient(int64_t rows, int64_t width, float smoothing, cons
             store(logits + c, _mm512_mul_ps(_mm512_loadu_ps(exponentials + c), factor));
         }
         if (whole < width) {
-            const __m256i tail = (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_loadu_ps(exponentials + whole), factor));
-            std::memcpy(logits + whole, &tail, (width - whole) * sizeof *logits);
+            Stored tail[LANES];
+            store(tail, _mm512_mul_ps(_mm512_loadu_ps(exponentials + whole), factor));
+            std::memcpy(logits + whole, tail, (width - whole) * sizeof *logits);
         }
         const float probability = exponentials[targets[r]] / all - (1 - smoothing);
-        bfloat16 rounded[LANES];
-        store(rounded, _mm512_set1_ps(probability));
-        logits[targets[r]] = rounded[0];
+        Stored at_target[LANES];
+        store(at_target, _mm512_set1_ps(probability));
+        logits[targets[r]] = at_target[0];
         total += double(maximum) + std::log(double(all)) - double(1 - smoothing) * double(target);
     }
     return total;
 }
-
-}  // namespace regard
-
-#pragma GCC pop_options
-
-#endif

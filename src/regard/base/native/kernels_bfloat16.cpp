@@ -1,4 +1,4 @@
-// Attention in bfloat16: words are pairs, multiplied by vdpbf16ps.
+// The kernels on bfloat16: words are pairs, multiplied by vdpbf16ps.
 
 #include "training.h"
 
@@ -24,8 +24,11 @@ namespace {
 
 #include "vectors.h"
 
+inline __m256i rounded(Floats x) { return (__m256i)_mm512_cvtneps_pbh(x); }
+
 #include "bfloat16.h"
 
+using Stored = bfloat16;
 using Number = bfloat16;
 
 inline Floats multiply_add(Floats left, Floats right, Floats sum) {
@@ -56,13 +59,17 @@ inline void pair_rows(const Word* from, int64_t count, int64_t width, Word* to) 
 }
 
 #include "attention.h"
+#include "rows.h"
+
+constexpr TrainingKernels<bfloat16> KERNELS{attention_forward, attention_backward, layer_norm_forward, layer_norm_backward,
+                                     cross_entropy_gradient};
 
 }  // namespace
 
-#include "attention_calls.h"
+#pragma GCC pop_options
+
+const TrainingKernels<bfloat16>& bfloat16_kernels() { return KERNELS; }
 
 }  // namespace regard
-
-#pragma GCC pop_options
 
 #endif
