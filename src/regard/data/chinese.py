@@ -7,7 +7,6 @@ characters and full-width punctuation), never beside a Latin letter or a digit. 
     unsegment(segment_characters(text)) == unsegment(text)     for every text
 """
 
-import re
 from collections.abc import Callable
 from functools import cache
 
