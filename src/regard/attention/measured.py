@@ -43,8 +43,8 @@ TABLE: dict[str, dict[torch.dtype, Limits]] = {
         torch.bfloat16: Limits(explicit_training=512, tiled_queries=1, tiled_rows=64),
     },
     "AVX-512": {
-        torch.float32: Limits(),
-        torch.bfloat16: Limits(),
+        torch.float32: Limits(tiled_queries=128),
+        torch.bfloat16: Limits(explicit_training=128, tiled_queries=16),
     },
     "another": {
         torch.float32: Limits(),

@@ -77,7 +77,8 @@ def is_odd_length(source: str, text: str) -> bool:
 
 def repetition(source: str, text: str) -> str:
     """Words of ``text`` that follow each other three times and more, where those of ``source`` do not; or nothing."""
-    return "" if _repeated(source) else _repeated(text)
+    found = _repeated(text)
+    return found if found and not _repeated(source) else ""
 
 
 def is_copy(source: str, text: str) -> bool:
@@ -88,6 +89,8 @@ def is_copy(source: str, text: str) -> bool:
 
 def _repeated(text: str) -> str:
     words = _WORD.findall(text.lower())
+    if len(set(words)) == len(words):
+        return ""
     for size in (1, 2, 3, 4):
         for i in range(len(words) - 3 * size + 1):
             run = words[i : i + size]

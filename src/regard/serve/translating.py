@@ -147,6 +147,8 @@ class Work:
             text = str(piece).strip()
             if text and [segment.core for segment in part if segment.core] != [text]:
                 texts[number] = text
+        if not texts:
+            return {}
         with self._database.read() as session:
             exact = memory.exact(session, self._owner, self.source, self.target, list(texts.values()))
         return {number: exact[text] for number, text in texts.items() if text in exact}

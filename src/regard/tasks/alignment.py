@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +24,7 @@ class Word:
     pieces: range
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """The fewest pieces that make up whole characters: one piece, or the bytes of a character."""
 
     text: str
@@ -103,7 +104,7 @@ def _units(pieces: Sequence[str]) -> Iterator[_Unit]:
     """Pieces, with the bytes that spell a character put together."""
     i = 0
     while i < len(pieces):
-        if not _BYTE.fullmatch(pieces[i]):
+        if not pieces[i].startswith("<0x") or not _BYTE.fullmatch(pieces[i]):
             yield _Unit(pieces[i], i, i + 1)
             i += 1
             continue
@@ -128,7 +129,7 @@ def _decodes(spelled: bytes | bytearray) -> bool:
 
 def _breaks(before: str, after: str) -> bool:
     """Whether a new word begins between two pieces that no space separates."""
-    if not before or not after:
+    if not before or not after or (before.isascii() and after.isascii()):
         return False
     if _UNSPACED.match(after[0]):
         return True
@@ -145,6 +146,7 @@ def _split(group: list[_Unit]) -> Iterator[list[_Unit]]:
     yield from (part for part in (group[:start], group[start:stop], group[stop:]) if part)
 
 
+@lru_cache(1 << 14)  # a translation has few different pieces
 def _is_punctuation(text: str) -> bool:
     return text != "" and all(unicodedata.category(character).startswith("P") for character in text)
 

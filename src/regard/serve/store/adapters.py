@@ -1,10 +1,17 @@
 """Adapters: which were learnt, which is used, and the way back."""
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from regard.serve.errors import not_found
 from regard.serve.store.tables import Adapter, now
+
+_ACTIVE = select(Adapter).where(
+    Adapter.owner == bindparam("owner"),
+    Adapter.source == bindparam("source"),
+    Adapter.target == bindparam("target"),
+    Adapter.active.is_(True),
+)
 
 
 def get(session: Session, owner: str, adapter: str) -> Adapter:
@@ -21,7 +28,7 @@ def get(session: Session, owner: str, adapter: str) -> Adapter:
 
 def active(session: Session, owner: str, source: str, target: str) -> Adapter | None:
     """The adapter that this owner's translations use."""
-    return session.scalar(select(Adapter).filter_by(owner=owner, source=source, target=target, active=True))
+    return session.scalar(_ACTIVE, {"owner": owner, "source": source, "target": target})
 
 
 def chosen(session: Session, owner: str, source: str, target: str, wish: str) -> str | None:

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 
 from rapidfuzz.distance import Levenshtein
-from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy import bindparam, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from regard.data.chinese import HAN, KANA
@@ -79,20 +79,23 @@ def put(
     return entry, True
 
 
+_EXACT = select(MemoryEntry).where(
+    MemoryEntry.owner == bindparam("owner"),
+    MemoryEntry.source == bindparam("source"),
+    MemoryEntry.target == bindparam("target"),
+    MemoryEntry.digest.in_(bindparam("marks", expanding=True)),
+)
+
+
 def exact(session: Session, owner: str, source: str, target: str, texts: list[str]) -> dict[str, MemoryEntry]:
     """Entries of exactly these texts, by text."""
-    marks = {digest(sentence): sentence for sentence in texts}
+    marks = {sentence: digest(sentence) for sentence in texts}
     found: dict[str, MemoryEntry] = {}
-    chunks = list(marks)
+    chunks = list(dict.fromkeys(marks.values()))
     for start in range(0, len(chunks), 500):
-        query = select(MemoryEntry).where(
-            MemoryEntry.owner == owner,
-            MemoryEntry.source == source,
-            MemoryEntry.target == target,
-            MemoryEntry.digest.in_(chunks[start : start + 500]),
-        )
-        found |= {entry.digest: entry for entry in session.scalars(query)}
-    return {sentence: found[digest(sentence)] for sentence in texts if digest(sentence) in found}
+        given = {"owner": owner, "source": source, "target": target, "marks": chunks[start : start + 500]}
+        found |= {entry.digest: entry for entry in session.scalars(_EXACT, given)}
+    return {sentence: found[mark] for sentence, mark in marks.items() if mark in found}
 
 
 def search(
