@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis.extra.numpy
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regard.base.errors import RegardError
 from regard.decode.native_engine import instruction_set
@@ -29,13 +32,23 @@ def random_case(rows: int, outputs: int, inputs: int) -> tuple[np.ndarray, np.nd
 def test_int8_is_exact(rows: int, outputs: int, inputs: int) -> None:
     x, weights, scales, bias = random_case(rows, outputs, inputs)
     x[0] = 1.0  # with weights of ±127: the largest sums that there are
-    largest = np.abs(x).max(axis=1, keepdims=True)
-    rounded = np.rint(x * (np.float32(127) / largest)).astype(np.int64)
-    exact = rounded @ weights.T.astype(np.int64)
-    expected = exact * (largest / np.float32(127)).astype(np.float64) * scales + bias
+    rounded = [native.quantise(row) for row in x]
+    exact = np.stack([ints.astype(np.int64) - zero for ints, _, zero in rounded]) @ weights.T.astype(np.int64)
+    expected = exact * np.array([[unit] for _, unit, _ in rounded], np.float64) * scales + bias
     found = native.Matrix((weights, scales), bias, True).multiply(x)
     # one float32 rounding each: of the sum, of the product with the scales, and of the result
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=3e-6 * np.abs(expected).max())
+
+
+@given(hypothesis.extra.numpy.arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e4, 1e4, width=32)))
+def test_rounding_is_to_the_nearest(row: np.ndarray) -> None:
+    """Half a unit off at most, twice that where zero and the value were rounded apart; zero stays exact."""
+    ints, unit, zero = native.quantise(row)
+    off = np.abs((ints.astype(np.float64) - zero) * unit - row)
+    assert off.max() <= 1.001 * unit
+    assert np.median(off) <= 0.501 * unit
+    assert not off[row == 0].any()
+    assert unit <= np.abs(row).max() / 63 + 1e-30
 
 
 @pytest.mark.parametrize(("rows", "outputs", "inputs"), SHAPES)

@@ -199,6 +199,22 @@ py::list translate(Engine& engine, const py::iterable& values) {
     return list;
 }
 
+py::tuple quantise(const Floats& x) {
+    const Kernels& kernels = choose_kernels();
+    if (x.ndim() != 1) throw std::invalid_argument("x is not a row.");
+    const int width = int(x.shape(0)), padded = round_up(width, ALIGN);
+    Buffer<float> row(padded);
+    row.clear_to_zero();
+    std::copy_n(x.data(), width, row.data());
+    Buffer<int8_t> ints(padded);
+    float scale;
+    int32_t correction;
+    kernels.quantise(row.data(), padded, ints.data(), &scale, &correction);
+    py::array_t<int8_t> result(width);
+    std::copy_n(ints.data(), width, result.mutable_data());
+    return py::make_tuple(result, scale, kernels.unsigned_inputs ? correction : 0);
+}
+
 // x·Wᵀ + bias as the engine computes it, on one thread.
 py::array_t<float> multiply(const Matrix& matrix, const Floats& x, const std::string& activation) {
     const Kernels& kernels = choose_kernels();
@@ -206,14 +222,15 @@ py::array_t<float> multiply(const Matrix& matrix, const Floats& x, const std::st
     const int rows = int(x.shape(0)), stride = round_up(matrix.columns(), ALIGN), outputs = matrix.packed().outputs;
     Buffer<float> padded(size_t(rows) * stride), out(size_t(rows) * outputs), scales(rows);
     Buffer<int8_t> ints(size_t(rows) * stride);
-    Buffer<int32_t> sums(rows);
+    Buffer<int32_t> corrections(rows);
     padded.clear_to_zero();
     for (int row = 0; row < rows; ++row) {
         float* to = padded.data() + size_t(row) * stride;
         std::copy_n(x.data(row, 0), matrix.columns(), to);
-        kernels.quantise(to, stride, ints.data() + size_t(row) * stride, &scales[row], &sums[row]);
+        kernels.quantise(to, stride, ints.data() + size_t(row) * stride, &scales[row],
+                         &corrections[row]);
     }
-    const Inputs inputs{padded.data(), stride, ints.data(), scales.data(), sums.data()};
+    const Inputs inputs{padded.data(), stride, ints.data(), scales.data(), corrections.data()};
     Outputs outs{out.data(), outputs};
     if (activation == "relu") outs.activation = Activation::relu;
     if (activation == "gelu") outs.activation = Activation::gelu;
@@ -233,6 +250,7 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "Search over an encoder-decoder Transformer on the CPU; see regard/decode/native_engine.py.";
     module.def("instruction_set", [] { return std::string(choose_kernels().name); },
                "What the engine runs on here, or what REGARD_ISA names.");
+    module.def("quantise", &quantise, "A row of inputs as ints, what one unit of them is worth, and which stands for zero.");
 
     py::class_<Model, std::shared_ptr<Model>>(module, "Model", "Packed weights, shared by the engines on them.")
         .def(py::init(&make_model), py::arg("shape"), py::arg("weights"));

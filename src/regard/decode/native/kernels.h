@@ -27,6 +27,7 @@ struct PackedWeights {
     int inputs = 0;   // K, padded to a multiple of 16
     const int8_t* ints = nullptr;     // with int8: the values plus weight_offset, as bytes
     const float* scales = nullptr;    // with int8: N, what one unit of an output's weights is worth
+    const int32_t* sums = nullptr;    // with int8: N, sum of an output's weights, for unsigned inputs
     const float* floats = nullptr;    // without
     const float* bias = nullptr;      // N
 };
@@ -36,14 +37,15 @@ struct Inputs {
     const float* floats = nullptr;
     ptrdiff_t stride = 0;            // floats from one row to the next; bytes, of ints
     const int8_t* ints = nullptr;
-    const float* scales = nullptr;   // what one unit is worth, by row
-    const int32_t* sums = nullptr;   // sum of the row's ints: takes back what weight_offset added
+    const float* scales = nullptr;         // what one unit is worth, by row
+    const int32_t* corrections = nullptr;  // by row, for what offsets have added: the sum of the row's ints; or, where
+                                           // inputs are unsigned, which of them stands for zero
 
     // The same without the rows before `row`.
     Inputs from(int row) const {
         Inputs rest = *this;
         rest.floats += row * stride;
-        if (ints) rest.ints += row * stride, rest.scales += row, rest.sums += row;
+        if (ints) rest.ints += row * stride, rest.scales += row, rest.corrections += row;
         return rest;
     }
 };
@@ -103,6 +105,7 @@ struct Kernels {
     int lanes;             // floats in a vector
     int panel;             // columns of a panel of weights
     uint8_t weight_offset; // added to int8 weights when they are packed (an instruction that wants unsigned bytes)
+    bool unsigned_inputs;  // a row of inputs becomes 0 to 127, its zero one of them, and not -127 to 127
 
     void (*multiply_int8)(const PackedWeights&, int first_panel, int last_panel, const Inputs&, int rows,
                           const Outputs&);
@@ -110,8 +113,9 @@ struct Kernels {
                            const Outputs&);
     void (*multiply_small)(const SmallProduct&);
 
-    // Round a row to int8: the largest magnitude becomes 127.
-    void (*quantise)(const float* x, int width, int8_t* ints, float* scale, int32_t* sum);
+    // Round a row to int8: the largest magnitude becomes 127, or where inputs are unsigned, the lowest 0 and the highest
+    // 127, zero being among them.
+    void (*quantise)(const float* x, int width, int8_t* ints, float* scale, int32_t* correction);
     // (x - mean) / sqrt(variance + epsilon) · gain + bias over `width` values of a row of `padded`
     void (*layer_norm)(const float* x, int width, int padded, const float* gain, const float* bias, float epsilon,
                        float* out);

@@ -1,7 +1,8 @@
 // AVX2 with FMA: any x86 processor of the last ten years.
 //
-// Its byte product takes unsigned times signed and adds pairs in 16 bits, saturating. Moving the sign of the weight to
-// the activation makes the first factor at most 127, so that a pair is at most 2·127·127 = 32,258 and never saturates.
+// Its byte product takes unsigned times signed and adds pairs in 16 bits, saturating. So inputs are rounded to 0 to 127: a
+// pair is at most 2·127·127 = 32,258 and never saturates. That is a bit less than -127 to 127 have, but for what comes
+// out of a ReLU, which has no negative half.
 
 #include "simd.h"
 
@@ -20,10 +21,18 @@ namespace {
 
 constexpr int ROWS = 4;
 constexpr uint8_t WEIGHT_OFFSET = 0;
+constexpr bool UNSIGNED_INPUTS = true;
 
 ALWAYS_INLINE void dot(Ints& sum, IntWeights w, Ints four) {
-    const Ints pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w));
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    const Ints ones = _mm256_set1_epi16(1);
+#if defined(__GNUC__)  // GCC 12 keeps so many products waiting that the sums go to memory
+    Ints pairs;
+    asm("vpmaddubsw %2, %3, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
+        : "+x"(sum), "=&x"(pairs)
+        : "x"(w), "x"(four), "x"(ones));
+#else
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(four, w), ones));
+#endif
 }
 
 #include "kernels_impl.h"

@@ -1,7 +1,4 @@
 // AVX-512 without VNNI (Skylake servers and their contemporaries): the byte product of AVX2, on 512 bits.
-//
-// There is no sign instruction of this width. What is negative in the weights is a mask, found once for all rows of a
-// tile, and a masked subtraction turns the activations.
 
 #include "simd.h"
 
@@ -19,13 +16,20 @@ namespace {
 
 #include "vectors_512.h"
 
-constexpr int ROWS = 5;
+constexpr int ROWS = 6;
 constexpr uint8_t WEIGHT_OFFSET = 0;
+constexpr bool UNSIGNED_INPUTS = true;
 
 ALWAYS_INLINE void dot(Ints& sum, IntWeights w, Ints four) {
-    const Ints turned = _mm512_mask_sub_epi8(four, _mm512_movepi8_mask(w), _mm512_setzero_si512(), four);
-    const Ints pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), turned);
-    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    const Ints ones = _mm512_set1_epi16(1);
+#if defined(__GNUC__)  // GCC 12 keeps so many products waiting that the sums go to memory
+    Ints pairs;
+    asm("vpmaddubsw %2, %3, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
+        : "+v"(sum), "=&v"(pairs)
+        : "v"(w), "v"(four), "v"(ones));
+#else
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(four, w), ones));
+#endif
 }
 
 #include "kernels_impl.h"

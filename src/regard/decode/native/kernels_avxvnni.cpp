@@ -18,6 +18,7 @@ namespace {
 
 constexpr int ROWS = 6;
 constexpr uint8_t WEIGHT_OFFSET = 128;
+constexpr bool UNSIGNED_INPUTS = false;
 
 ALWAYS_INLINE void dot(Ints& sum, IntWeights w, Ints four) { sum = _mm256_dpbusd_avx_epi32(sum, w, four); }
 

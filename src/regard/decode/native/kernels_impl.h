@@ -3,11 +3,11 @@
 //   Floats, Ints            vectors of LANES float / int32
 //   LANES, PANEL_VECTORS    and vectors in a panel of weights
 //   ROWS                    rows of a tile: as many as leave ROWS·PANEL_VECTORS sums in registers
-//   WEIGHT_OFFSET           see Kernels
+//   WEIGHT_OFFSET, UNSIGNED_INPUTS   see Kernels
 //   load, store, broadcast, zero, add, subtract, multiply, divide, multiply_add, maximum, minimum, absolute,
 //   round_to_int, to_float, two_to_the, sum_of, largest_of, any_greater, sums_of_four      on floats
-//   IntWeights, load_weights, dot, broadcast_four, zero_ints, add_ints, subtract_ints, broadcast_int, sum_of_ints,
-//   store_bytes                                                                            on ints
+//   IntWeights, load_weights, dot, broadcast_four, zero_ints, add_ints, subtract_ints, multiply_ints, broadcast_int,
+//   sum_of_ints, load_ints, store_bytes                                                                            on ints
 // There is deliberately no include guard: each instruction set includes it once.
 
 constexpr int PANEL = PANEL_VECTORS * LANES;
@@ -106,11 +106,13 @@ void int8_tile(const PackedWeights& weights, int panel, const Inputs& x, int row
     }
     unroll<M>([&](auto m) INLINE_LAMBDA {
         const Floats scale = broadcast(x.scales[row + m]);
-        const Ints surplus = broadcast_int(WEIGHT_OFFSET * x.sums[row + m]);
+        const int32_t correction = x.corrections[row + m];
         unroll<PANEL_VECTORS>([&](auto v) INLINE_LAMBDA {
             const int column = panel * PANEL + v * LANES;
             Ints sum = sums[0][m][v];
             if constexpr (SETS == 2) sum = add_ints(sum, sums[SETS - 1][m][v]);
+            Ints surplus = broadcast_int(UNSIGNED_INPUTS ? correction : WEIGHT_OFFSET * correction);
+            if constexpr (UNSIGNED_INPUTS) surplus = multiply_ints(surplus, load_ints(weights.sums + column));
             const Floats product = to_float(subtract_ints(sum, surplus));
             const Floats unit = multiply(scale, load(weights.scales + column));
             finish(multiply_add(product, unit, load(weights.bias + column)), out, row + m, column);
@@ -204,7 +206,25 @@ void multiply_small(const SmallProduct& p) {
 
 // ---- rows
 
-void quantise(const float* x, int width, int8_t* ints, float* scale, int32_t* sum) {
+void quantise(const float* x, int width, int8_t* ints, float* scale, int32_t* correction) {
+    if constexpr (UNSIGNED_INPUTS) {
+        Floats high = zero(), low = zero();
+        for (int k = 0; k < width; k += LANES) {
+            high = maximum(high, load(x + k));
+            low = minimum(low, load(x + k));
+        }
+        const float lowest = -largest_of(multiply(low, broadcast(-1.0f)));
+        const float range = std::max(largest_of(high) - lowest, 1e-30f);
+        const Floats units = broadcast(127.0f / range);
+        // rounded as the values are, so that the lowest becomes 0; what lies above 127 by rounding twice, store_bytes cuts
+        const int32_t at_zero = int32_t(std::nearbyintf(-lowest * (127.0f / range)));
+        for (int k = 0; k < width; k += LANES) {
+            store_bytes(ints + k, add_ints(round_to_int(multiply(load(x + k), units)), broadcast_int(at_zero)));
+        }
+        *scale = range / 127.0f;
+        *correction = at_zero;
+        return;
+    }
     Floats top = zero();
     for (int k = 0; k < width; k += LANES) top = maximum(top, absolute(load(x + k)));
     const float largest = std::max(largest_of(top), 1e-30f);
@@ -216,7 +236,7 @@ void quantise(const float* x, int width, int8_t* ints, float* scale, int32_t* su
         store_bytes(ints + k, rounded);
     }
     *scale = largest / 127.0f;
-    *sum = sum_of_ints(total);
+    *correction = sum_of_ints(total);
 }
 
 void layer_norm(const float* x, int width, int padded, const float* gain, const float* bias, float epsilon,
@@ -371,6 +391,7 @@ void scan_best(Scan& scan, const float* logits, int count, int first) {
 }
 
 constexpr Kernels table(const char* name) {
-    return {name,     LANES,      PANEL,    WEIGHT_OFFSET, multiply_int8, multiply_float, multiply_small, quantise,
-            layer_norm, rms_norm, softmax, gate,          attend_cached, scan_normaliser, scan_best};
+    return {name,          LANES,          PANEL,          WEIGHT_OFFSET, UNSIGNED_INPUTS,
+            multiply_int8, multiply_float, multiply_small, quantise,      layer_norm,      rms_norm,
+            softmax,       gate,           attend_cached,  scan_normaliser, scan_best};
 }

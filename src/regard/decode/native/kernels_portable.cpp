@@ -7,6 +7,7 @@ namespace {
 
 constexpr int LANES = 4, PANEL_VECTORS = 4, ROWS = 2;
 constexpr uint8_t WEIGHT_OFFSET = 0;
+constexpr bool UNSIGNED_INPUTS = false;
 
 struct Floats {
     float lane[LANES];
@@ -84,6 +85,9 @@ ALWAYS_INLINE void sums_of_four(const Floats (&a)[4], float* out) {
     for (int i = 0; i < 4; ++i) out[i] = sum_of(a[i]);
 }
 
+ALWAYS_INLINE Ints load_ints(const int32_t* p) {
+    return each<Ints>([&](int i) { return p[i]; });
+}
 ALWAYS_INLINE Ints zero_ints() {
     return each<Ints>([](int) { return 0; });
 }
@@ -95,6 +99,9 @@ ALWAYS_INLINE Ints add_ints(Ints a, Ints b) {
 }
 ALWAYS_INLINE Ints subtract_ints(Ints a, Ints b) {
     return each<Ints>([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+ALWAYS_INLINE Ints multiply_ints(Ints a, Ints b) {
+    return each<Ints>([&](int i) { return a.lane[i] * b.lane[i]; });
 }
 ALWAYS_INLINE int32_t sum_of_ints(Ints a) { return a.lane[0] + a.lane[1] + a.lane[2] + a.lane[3]; }
 ALWAYS_INLINE void store_bytes(int8_t* p, Ints a) {

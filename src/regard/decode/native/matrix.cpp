@@ -55,16 +55,20 @@ Matrix::Matrix(const Kernels& kernels, const Weights& weights, const float* bias
     std::memset(ints_.data(), kernels.weight_offset, size + READ_AHEAD);
     scales_.reserve(packed_.outputs);
     scales_.clear_to_zero();
+    sums_.reserve(packed_.outputs);
+    sums_.clear_to_zero();
     Buffer<int8_t> row(columns_);
     for (int n = 0; n < rows_; ++n) {
         scales_[n] = round_row(weights, n, row.data());
         int8_t* column = ints_.data() + (n / panel) * panel * inputs + n % panel * 4;
         for (int k = 0; k < columns_; ++k) {
             column[size_t(k / 4) * panel * 4 + k % 4] = int8_t(uint8_t(row[k]) + kernels.weight_offset);
+            sums_[n] += row[k];
         }
     }
     packed_.ints = ints_.data();
     packed_.scales = scales_.data();
+    packed_.sums = sums_.data();
 }
 
 void Matrix::unpack_row(int row, float* out) const {
@@ -86,7 +90,7 @@ PackedWeights slice(const PackedWeights& weights, int panel, int first, int coun
     PackedWeights part = weights;
     const size_t columns = size_t(first) * panel;
     part.outputs = count * panel;
-    if (part.ints) part.ints += columns * part.inputs, part.scales += columns;
+    if (part.ints) part.ints += columns * part.inputs, part.scales += columns, part.sums += columns;
     if (part.floats) part.floats += columns * part.inputs;
     part.bias += columns;
     return part;
@@ -104,6 +108,8 @@ void Selection::start(const Matrix& matrix, const std::vector<int>& rows) {
     if (packed_.ints) {
         scales_.reserve(packed_.outputs);
         packed_.scales = scales_.data();
+        sums_.reserve(packed_.outputs);
+        packed_.sums = sums_.data();
         packed_.ints = reinterpret_cast<const int8_t*>(units_.data());
     } else {
         packed_.floats = reinterpret_cast<const float*>(units_.data());
@@ -119,7 +125,7 @@ void Selection::fill(int first, int last) {
         // Behind the last row it is row 0 again: nobody looks at what comes out.
         const int row = place < int(rows_->size()) ? (*rows_)[place] : 0;
         bias_[place] = all.bias[row];
-        if (all.ints) scales_[place] = all.scales[row];
+        if (all.ints) scales_[place] = all.scales[row], sums_[place] = all.sums[row];
         const char* column = from + (size_t(row / panel) * panel * inputs + row % panel) * unit;
         uint32_t* to = units_.data() + size_t(place / panel) * panel * inputs + place % panel;
         for (size_t k = 0; k < inputs; ++k) std::memcpy(to + k * panel, column + k * panel * unit, unit);

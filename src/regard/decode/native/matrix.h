@@ -37,6 +37,7 @@ class Matrix {
     int rows_ = 0, columns_ = 0;
     Buffer<int8_t> ints_;
     Buffer<float> floats_, scales_, bias_;
+    Buffer<int32_t> sums_;
     PackedWeights packed_;
 };
 
@@ -58,6 +59,7 @@ class Selection {
     const std::vector<int>* rows_ = nullptr;
     Buffer<uint32_t> units_;  // of weights: four int8, or one float
     Buffer<float> scales_, bias_;
+    Buffer<int32_t> sums_;
     PackedWeights packed_;
 };
 

@@ -26,7 +26,7 @@ void Prepared::reserve(size_t rows, size_t stride) {
     floats.reserve(rows * stride);
     ints.reserve(rows * stride);
     scales.reserve(rows);
-    sums.reserve(rows);
+    corrections.reserve(rows);
 }
 
 // ---- building
@@ -123,11 +123,12 @@ Inputs Network::prepare(Team& team, int id, const float* x, ptrdiff_t stride, in
             from = to;
         }
         if (shape_.int8) {
-            kernels_.quantise(from, padded, into.ints.data() + row * stride, &into.scales[row], &into.sums[row]);
+            kernels_.quantise(from, padded, into.ints.data() + row * stride, &into.scales[row],
+                              &into.corrections[row]);
         }
     }
     if (!alone) team.barrier(id);
-    return {norm ? into.floats.data() : x, stride, into.ints.data(), into.scales.data(), into.sums.data()};
+    return {norm ? into.floats.data() : x, stride, into.ints.data(), into.scales.data(), into.corrections.data()};
 }
 
 // This thread's part of x·W. Where there are fewer panels than threads, rows are shared out as well.

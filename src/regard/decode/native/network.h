@@ -25,7 +25,7 @@ struct Prepared {
     Buffer<float> floats;
     Buffer<int8_t> ints;
     Buffer<float> scales;
-    Buffer<int32_t> sums;
+    Buffer<int32_t> corrections;
     void reserve(size_t rows, size_t stride);
 };
 

@@ -40,10 +40,12 @@ ALWAYS_INLINE void sums_of_four(const Floats (&a)[4], float* out) {
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
 }
 
+ALWAYS_INLINE Ints load_ints(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 ALWAYS_INLINE Ints zero_ints() { return _mm256_setzero_si256(); }
 ALWAYS_INLINE Ints broadcast_int(int32_t x) { return _mm256_set1_epi32(x); }
 ALWAYS_INLINE Ints add_ints(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 ALWAYS_INLINE Ints subtract_ints(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+ALWAYS_INLINE Ints multiply_ints(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
 ALWAYS_INLINE int32_t sum_of_ints(Ints a) {
     __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
     four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));

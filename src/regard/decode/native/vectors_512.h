@@ -33,10 +33,12 @@ ALWAYS_INLINE void sums_of_four(const Floats (&a)[4], float* out) {
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
 }
 
+ALWAYS_INLINE Ints load_ints(const int32_t* p) { return _mm512_loadu_si512(p); }
 ALWAYS_INLINE Ints zero_ints() { return _mm512_setzero_si512(); }
 ALWAYS_INLINE Ints broadcast_int(int32_t x) { return _mm512_set1_epi32(x); }
 ALWAYS_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 ALWAYS_INLINE Ints subtract_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+ALWAYS_INLINE Ints multiply_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 ALWAYS_INLINE int32_t sum_of_ints(Ints a) { return _mm512_reduce_add_epi32(a); }
 ALWAYS_INLINE void store_bytes(int8_t* p, Ints a) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(a));
