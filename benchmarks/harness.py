@@ -31,6 +31,18 @@ PEERS = ("transformers", "ctranslate2", "accelerate", "joeynmt", "sacremoses", "
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16", "asimddp")
 
 
+def data() -> Path:
+    """The folder of all corpora.
+
+    Raises:
+        ConfigError: REGARD_DATA does not name one.
+    """
+    root = os.environ.get("REGARD_DATA", "")
+    if not root or not Path(root).is_dir():
+        raise ConfigError("set the environment variable REGARD_DATA to the folder of the corpora.")
+    return Path(root)
+
+
 def multi30k() -> Path:
     """The folder of Multi30k: train, dev and test, each with one plain file a language.
 
