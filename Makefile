@@ -16,6 +16,8 @@ export TORCHINDUCTOR_CACHE_DIR := $(CACHE)/torchinductor
 export TRITON_CACHE_DIR := $(CACHE)/triton
 export PYRIGHT_PYTHON_CACHE_DIR := $(CACHE)/pyright
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Without it every process that a test starts would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_CACHE_DIR ?= 1
 
