@@ -142,3 +142,28 @@ def test_tensors_of_several_types() -> None:
     """Compiled code would read one as the other."""
     with pytest.raises(ValueError, match=r"of one type on one device, got torch\.float32 on cpu, torch\.float64"):
         attend(HEADS, HEADS.double(), HEADS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Scoring(position=SinusoidalPositions(64)), "position wants a .*, got SinusoidalPositions"),
+        (lambda: Scoring(span=ALiBi(2)), "span wants a AdaptiveSpan, got ALiBi"),
+        (lambda: Scoring(similarity="dot"), "similarity wants a Similarity, got str"),
+        (lambda: Scoring(normaliser="softmax"), "normaliser wants a function"),
+        (lambda: Mask.window(1.5, 0), "left as a whole number of positions, got 1.5"),
+        (lambda: Mask.window(0, True), "right as a whole number"),
+        (lambda: Mask.padding([1, 2]), "lengths as a tensor, got list"),
+        (lambda: Mask.boolean([[True]]), "allowed as a tensor, got list"),
+        (lambda: Mask.documents([1, 1]), "ids as a tensor, got list"),
+    ],
+)
+def test_things_of_another_kind(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_positions_are_whole_numbers() -> None:
+    x = torch.randn(1, 2, 3, 32)
+    with pytest.raises(ValueError, match=r"positions are whole numbers, got torch\.float32"):
+        attend(x, x, x, Mask.causal(), positions=torch.arange(3.0))

@@ -26,6 +26,7 @@ from regard.attention import (
     sparsemax,
     which_kernel,
 )
+from regard.attention.measured import limits
 from regard.base.kernels import training_kernels
 
 pytestmark = [
@@ -199,6 +200,14 @@ def test_under_autocast() -> None:
     torch.testing.assert_close(found.float(), attention(x, mask=Mask.causal()), atol=3e-2, rtol=0.0)
 
 
+def test_what_autocasting_has_narrowed_to_a_type_it_lacks() -> None:
+    attention = MultiHeadAttention(64, 2, scoring=Scoring(position=RotaryPositions(32)))
+    x = torch.randn(2, 9, 64)
+    with torch.autocast("cpu", torch.float16):
+        found = attention(x, mask=Mask.causal())
+    torch.testing.assert_close(found.float(), attention(x, mask=Mask.causal()), atol=1e-2, rtol=0.0)
+
+
 def test_several_threads_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regard.attention.tiled._WORTH_A_THREAD", 0)
     tensors, scoring = problem(torch.float32, 3, H, 70, 90, groups=2), SCORINGS["T5"]()
@@ -228,7 +237,7 @@ def test_what_it_cannot_do_is_refused_with_the_reason() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_it_is_taken_for_training(dtype: torch.dtype) -> None:
-    for num_keys in (20, 5000):
+    for num_keys in (max(20, limits(dtype).tiled_training), 5000):
         for mask in (None, Mask.causal(), Mask.causal() & Mask.window(8, 0)):
             choice = which_kernel(
                 device="cpu", dtype=dtype, num_queries=num_keys, num_keys=num_keys, training=True, mask=mask

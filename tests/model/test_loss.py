@@ -221,3 +221,10 @@ def test_bias_equals_pytorch(smoothing: float) -> None:
         torch.testing.assert_close(a, b, **EXACT)
     alone = cross_entropy(hidden.detach(), weight.detach(), targets, smoothing, bias)
     torch.testing.assert_close(torch.autograd.grad(alone, bias)[0], gradients[2], **EXACT)
+
+
+def test_targets_of_any_integer_type() -> None:
+    hidden, weight, targets = torch.randn(6, 32), torch.randn(50, 32), torch.randint(0, 50, (6,))
+    expected = cross_entropy(hidden, weight, targets, 0.1)
+    for dtype in (torch.int32, torch.int16, torch.uint8):
+        assert torch.equal(cross_entropy(hidden, weight, targets.to(dtype), 0.1), expected)

@@ -24,7 +24,9 @@ from regard.tasks.integrity import Mask, check, has_words, mask, outside, restor
         ("Set max_length in do_it().", ["max_length", "do_it()"]),
         ("I ❤️ 👩🏽‍🚀 and 🇩🇪 1️⃣", ["❤️", "👩🏽‍🚀", "🇩🇪", "1️⃣"]),
         ("It cost 1,234.56 on 2024-05-06 at 12:30 for 20 people", ["1,234.56", "2024-05-06", "12:30"]),
-        ("50% discount, 5 % off, a < b and c > d, 3 {a b} 1990s, $5", []),
+        ("50% discount, 5 % off, a < b and c > d, 3 {a b} 1990s", []),
+        ("$5 or 3.50 €, 80 m², -5 °C, 1½ and ½ cup", ["$5", "3.50 €", "80 m²", "-5 °C", "1½", "½"]),
+        ("See WWW.EXAMPLE.ORG and HTTPS://a.example/B", ["WWW.EXAMPLE.ORG", "HTTPS://a.example/B"]),
         ("Costs 100% sure", ["100"]),
     ],
 )
@@ -114,3 +116,23 @@ def test_the_quick_look_misses_nothing(text: str) -> None:
     if integrity._is_plain(text):
         assert integrity._MASKED_WITH_NUMBERS.search(text) is None
         assert integrity._MASKED_TEXT.search(text) is None
+
+
+def test_half_a_stand_in_is_made_whole_in_its_place() -> None:
+    masked = mask("It costs 1,234.56 today, not 99,000.")
+    assert masked.originals == ("1,234.56", "99,000")
+    text, problems = restore("Es kostet heute 1}, nicht {2}.", masked, lambda _: 0)
+    assert (text, problems) == ("Es kostet heute 1,234.56, nicht 99,000.", ())
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "lost"),
+    [
+        ("He paid €5.", "Er zahlte 5.", ["€"]),
+        ("He paid €5.", "Er zahlte 5 €.", []),
+        ("80 m² or ½", "80 m oder ½", ["²"]),
+        ("It is 5 °C.", "Es sind 5 C.", ["°"]),
+    ],
+)
+def test_signs_are_missed(source: str, translation: str, lost: list[str]) -> None:
+    assert [problem.value for problem in check(source, translation) if problem.kind == "sign"] == lost

@@ -161,7 +161,9 @@ def _choose_on_cpu(call: Call) -> tuple[str, str]:
 def _is_for_tiles(call: Call) -> bool:
     """Whether the compiled kernel, where it can do it, is the fastest."""
     limit, rows = limits(call.dtype), call.num_matrices * call.num_queries
-    return call.training or (call.num_queries >= limit.tiled_queries and rows >= limit.tiled_rows)
+    if call.training:
+        return call.num_keys >= limit.tiled_training
+    return call.num_queries >= limit.tiled_queries and rows >= limit.tiled_rows
 
 
 def _window(call: Call) -> int:
@@ -194,6 +196,7 @@ def which_kernel(
     scoring: Scoring = PLAIN,
 ) -> KernelChoice:
     """Say which kernel :func:`attend` takes for such a call, and why not another; arguments as in :class:`Call`."""
+    check_mask(mask)
     call = Call(
         device,
         dtype,
@@ -268,7 +271,7 @@ def attend(
     view = None if mask is None else mask.view(num_queries, num_keys, query.device, positions, first_key=first_key)
     call = Call(
         query.device.type,
-        query.dtype,
+        value.dtype,  # autocasting may have widened queries and keys
         num_queries,
         num_keys,
         torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
@@ -351,6 +354,8 @@ def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _check_positions(positions: Tensor, rows: int, num_queries: int) -> None:
+    if positions.is_floating_point() or positions.dtype == torch.bool:
+        raise ValueError(f"positions are whole numbers, got {positions.dtype}")
     fit = positions.dim() in (1, 2) and positions.shape[-1] == num_queries
     if not fit or (positions.dim() == 2 and len(positions) not in (1, rows)):
         raise ValueError(

@@ -215,8 +215,14 @@ def check_mask(mask: Mask | None) -> None:
         )
 
 
+def _check_tensor(value: object, rule: str, name: str) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"Mask.{rule} wants {name} as a tensor, got {type(value).__name__}")
+
+
 def _row_numbers(numbers: Tensor, rule: str, name: str) -> Tensor:
     """A copy of one integer a row of the batch."""
+    _check_tensor(numbers, rule, name)
     if numbers.dim() != 1 or numbers.dtype.is_floating_point or numbers.dtype == torch.bool:
         raise ValueError(
             f"Mask.{rule} wants {name} as a vector of B integers, got {tuple(numbers.shape)} {numbers.dtype}"
@@ -286,6 +292,9 @@ class _Window(Mask):
 
     def __init__(self, left: int, right: int):
         super().__init__()
+        for side, given in (("left", left), ("right", right)):
+            if isinstance(given, bool) or not isinstance(given, int):
+                raise ValueError(f"Mask.window wants {side} as a whole number of positions, got {given!r}")
         if left < 0 or right < 0:
             raise ValueError(f"Mask.window wants left and right that are not negative, got left={left}, right={right}")
         self.left, self.right = left, right
@@ -320,6 +329,7 @@ class _Prefix(Mask):
 class _Documents(Mask):
     def __init__(self, ids: Tensor):
         super().__init__()
+        _check_tensor(ids, "documents", "ids")
         if ids.dim() not in (1, 2):
             raise ValueError(f"Mask.documents wants ids as S or B×S document numbers, got {tuple(ids.shape)}")
         self.ids = (ids if ids.dim() == 2 else ids[None]).detach().clone()
@@ -350,6 +360,7 @@ class _Documents(Mask):
 class _Boolean(Mask):
     def __init__(self, allowed: Tensor):
         super().__init__()
+        _check_tensor(allowed, "boolean", "allowed")
         if allowed.dtype != torch.bool or allowed.dim() not in (2, 3):
             raise ValueError(
                 "Mask.boolean wants allowed as T×S or B×T×S booleans (True = may attend), "

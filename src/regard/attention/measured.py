@@ -22,6 +22,8 @@ class Limits:
 
     explicit_training: int = 0
     """Forward and backward, explicit is faster than sdpa up to so many keys."""
+    tiled_training: int = 0
+    """Forward and backward, tiled is the fastest from so many keys on."""
     tiled_queries: int = 8
     """Forward alone, tiled is the fastest from so many queries (T) on, …"""
     tiled_rows: int = 256
@@ -43,7 +45,7 @@ TABLE: dict[str, dict[torch.dtype, Limits]] = {
         torch.bfloat16: Limits(explicit_training=512, tiled_queries=1, tiled_rows=64),
     },
     "AVX-512": {
-        torch.float32: Limits(tiled_queries=128),
+        torch.float32: Limits(tiled_training=96, tiled_queries=128),
         torch.bfloat16: Limits(explicit_training=128, tiled_queries=16),
     },
     "another": {

@@ -31,6 +31,17 @@ class Scoring(nn.Module):
             ValueError: a combination that makes no sense.
         """
         super().__init__()
+        for name, given, kinds in (
+            ("similarity", similarity, (Similarity,)),
+            ("position", position, (RotaryPositions, ScoreTerm)),
+            ("span", span, (AdaptiveSpan,)),
+        ):
+            if given is not None and not isinstance(given, kinds):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                hint = ". Sinusoidal and learned positions are added to the input" if name == "position" else ""
+                raise ValueError(f"{name} wants a {wanted}, got {type(given).__name__}{hint}")
+        if not callable(normaliser):
+            raise ValueError(f"normaliser wants a function of scores, such as sparsemax, got {normaliser!r}")
         self.similarity = ScaledDot() if similarity is None else similarity
         self.normaliser = normaliser
         self.position, self.span = position, span

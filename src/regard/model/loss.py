@@ -59,7 +59,7 @@ def _logits_gradient(
     """
     kernel = training_kernel("cross_entropy_gradient", logits.dtype) if logits.device.type == "cpu" else None
     if kernel is not None and not torch.compiler.is_compiling():
-        targets = targets.contiguous()
+        targets = targets.long().contiguous()  # a name keeps it alive during the call
         return logits, kernel(*logits.shape, smoothing, targets.data_ptr(), logits.data_ptr())
     row = torch.arange(len(logits), device=logits.device)
     gold = logits[row, targets].to(wide)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regard.serve.checks import Check, check, missing_terms, of_problem
-from regard.serve.terms import Wanted
+from regard.serve.terms import Wanted, missing_in
 
 if TYPE_CHECKING:
     from regard.tasks.translated import Sentence
@@ -71,7 +71,7 @@ def sentence_values(
         adapters: used in each step.
         via: the language between, where there were two steps.
     """
-    machine = origin.kind == "machine"
+    machine, missing = origin.kind == "machine", missing_in(origin.terms, sentence.text)
     values: dict[str, Any] = {
         "source": sentence.source,
         "text": sentence.text,
@@ -91,7 +91,7 @@ def sentence_values(
         "alternatives": _alternatives(sentence),
         "alignment": None,
         "terms": [
-            {"source": t.source, "target": t.target, "glossary": t.glossary, "kept": t.kept_in(sentence.text)}
+            {"source": t.source, "target": t.target, "glossary": t.glossary, "kept": t not in missing}
             for t in origin.terms
         ],
     }

@@ -20,6 +20,7 @@ from regard.base.files import write_atomic
 from regard.data.documents import FORMATS, Limits, Marked, format_of, open_document
 from regard.serve.access import Caller
 from regard.serve.answer import Answer
+from regard.serve.detection import detect
 from regard.serve.errors import ServeError, invalid, not_found
 from regard.serve.exchange import safe_cell
 from regard.serve.logs import log, log_failure
@@ -75,12 +76,14 @@ class Background:
     # ---- documents
 
     def add_document(self, caller: Caller, name: str, data: bytes, source: str, target: str) -> str:
-        """Take in a file and return the document's id.
+        """Take in a file and return the document's id; ``source`` may be ``auto``.
 
         Raises:
-            ServeError: its format is not known or a direction is not there.
+            ServeError: its format or language is not known, or a direction is not there.
             DataError: it cannot be read.
         """
+        if source.strip().lower() == "auto":
+            source = self._language_of(name, data, target)
         source, target = self._server.directions.check(source, target)
         kind, texts = self._read(name, data, source, target)
         self._server.access.spend(caller, sum(map(len, texts)))
@@ -352,6 +355,14 @@ class Background:
             raise invalid(f"files of this kind are not translated; known are {', '.join(FORMATS)}.")
         opened = open_document(data, format=kind, source=source, target=target, limits=self._limits)
         return kind, [str(segment.source) for segment in opened.segments]
+
+    def _language_of(self, name: str, data: bytes, target: str) -> str:
+        """The language that a file seems to be in."""
+        _, texts = self._read(name, data, "", target)
+        found = detect("\n".join(texts), self._server.directions.codes)
+        if not found:
+            raise invalid("the language of the file is not clear; name its source language.")
+        return found[0].language
 
     def _fill(self, kind: str, data: bytes, source: str, target: str, texts: dict[int, str]) -> bytes:
         opened = open_document(data, format=kind, source=source, target=target, limits=self._limits)

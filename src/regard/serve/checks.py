@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from regard.data.chinese import HAN
-from regard.serve.terms import Wanted
+from regard.serve.terms import Wanted, missing_in
 from regard.tasks import integrity
 
 Severity = Literal["error", "warning"]
@@ -64,8 +64,9 @@ def missing_terms(terms: Iterable[Wanted], text: str) -> list[Check]:
     """Terms of glossaries that a translation lacks."""
     return [
         Check("term", "error", f"'{term.target}' is not in the translation", term.target)
-        for term in terms
         if not term.kept_in(text)
+        else Check("term", "error", f"'{term.target}' is in the translation less often than it should be", term.target)
+        for term in missing_in(terms, text)
     ]
 
 

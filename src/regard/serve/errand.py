@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from regard.serve.dispatch import Dispatcher, Job
-from regard.serve.terms import Wanted, beginning, place_of, unglued
+from regard.serve.terms import Wanted, beginning, missing_in, place_of, stands_at_its_place, unglued
 from regard.tasks.integrity import lost_numbers, severity
 from regard.tasks.pivot import joined, second_step
 
@@ -123,18 +123,21 @@ class Errand:
         """Search again where a term is missing, each time with one more of them settled, from left to right."""
         sentences = {index: found[index] for index in terms if index in found}
         starts = dict.fromkeys(sentences, "")
-        hopeless: set[tuple[int, str]] = set()  # what the tokenizer cannot write; the answer flags it
+        settled: set[tuple[int, int]] = set()  # they are in the beginning, or the tokenizer cannot write them
         tokenizer = self._translator.tokenizers[1]
         while True:
             wanted: dict[int, Wanted] = {}
             requests = {}
             for index, sentence in sentences.items():
-                possible = [term for term in terms[index] if (index, term.source) not in hopeless]
-                missing = [term for term in possible if not term.kept_in(sentence.text)]
+                lacking = {term.target.casefold() for term in missing_in(terms[index], sentence.text)}
+                # of a term that is wanted twice and there once, the one that is not where it belongs
+                open_ = [t for t in terms[index] if t.target.casefold() in lacking and (index, t.start) not in settled]
+                missing = [t for t in open_ if not stands_at_its_place(t, sentence)] or open_
                 if not missing:
                     continue
-                settled = len(starts[index])
-                place, _, term = min((place_of(t, sentence, settled), t.start, t) for t in missing)
+                after = len(starts[index])
+                place, _, term = min((place_of(t, sentence, after), t.start, t) for t in missing)
+                settled.add((index, term.start))
                 starts[index], wanted[index] = beginning(term, sentence, place), term
                 request = prepared.requests[index]
                 requests[index] = dataclasses.replace(
@@ -146,8 +149,6 @@ class Errand:
                 return sentences
             for index, sentence in self._ask(prepared, requests, adapter).items():
                 sentences[index] = unglued(wanted[index], join(index, sentence), starts[index])
-                if not wanted[index].kept_in(sentences[index].text):
-                    hopeless.add((index, wanted[index].source))
 
 
 def _requests(prepared: "Prepared", wanted: Collection[int], aligned: Collection[int]) -> "dict[int, Request]":

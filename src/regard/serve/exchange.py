@@ -5,11 +5,12 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from regard.base.errors import DataError
+from regard.base.errors import DataError, did_you_mean
 from regard.serve.languages import base_code
 from regard.serve.store.tables import DictionaryEntry, MemoryEntry, Term
 from regard.tasks.dictionary import read_dictionary
@@ -19,6 +20,12 @@ _MOST_DEPTH = 100
 _CEDICT = re.compile(r"(\S+) (\S+) \[([^\]]*)\] /(.*)/\s*")
 # What XML 1.0 cannot hold.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+#: Columns of a glossary as CSV; without a header the first three are meant.
+_COLUMNS = ("source", "target", "note", "variants", "case_sensitive")
+_NAMELESS_COLUMNS = 3
+# What a spreadsheet takes for a formula, or what safe_cell makes of it.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,11 @@ def write_tmx(entries: Iterable[MemoryEntry], version: str) -> Iterator[str]:
     yield "</body>\n</tmx>\n"
 
 
-def read_terms(data: bytes, source: str, target: str) -> list[tuple[str, str, str]]:
-    """Terms of a CSV or TBX file: source, target, note.
+def read_terms(data: bytes, source: str, target: str) -> list[dict[str, Any]]:
+    """Terms of a CSV or TBX file: source and target of each, and what the file says of note, variants, case_sensitive.
 
     Raises:
-        DataError: it is neither, or a row has fewer than two columns.
+        DataError: it is neither, a row has fewer than two columns, or a column is not known.
     """
     return _read_tbx(data, source, target) if data.lstrip()[:1] == b"<" else _read_csv(data)
 
@@ -85,13 +92,15 @@ def write_terms_csv(terms: Iterable[Term]) -> str:
     """Terms as CSV with a header. What a spreadsheet would take for a formula gets a quote in front."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(["source", "target", "note"])
-    writer.writerows([safe_cell(t.source), safe_cell(t.target), safe_cell(t.note)] for t in terms)
+    writer.writerow(_COLUMNS)
+    for term in terms:
+        cells = (term.source, term.target, term.note, _joined(term.variants))
+        writer.writerow([*map(safe_cell, cells), _yes_or_no(term.case_sensitive)])
     return out.getvalue()
 
 
 def write_terms_tbx(terms: Iterable[Term], source: str, target: str) -> Iterator[str]:
-    """Terms as TBX (ISO 30042), piece by piece."""
+    """Terms as TBX (ISO 30042), piece by piece; of the terms in the target language the first is the translation."""
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<tbx type="TBX-Basic" style="dca" xml:lang="en" '
     yield 'xmlns="urn:iso:std:iso:30042:ed-2">\n<tbxHeader><fileDesc><sourceDesc><p>regard</p></sourceDesc></fileDesc>'
     yield "</tbxHeader>\n<text><body>\n"
@@ -99,6 +108,7 @@ def write_terms_tbx(terms: Iterable[Term], source: str, target: str) -> Iterator
         yield "<conceptEntry>"
         if term.note:
             yield f"<note>{_xml(term.note)}</note>"
+        yield f'<admin type="caseSensitive">{_yes_or_no(term.case_sensitive)}</admin>'
         for code, texts in ((source, [term.source]), (target, [term.target, *term.variants])):
             sections = "".join(f"<termSec><term>{_xml(text)}</term></termSec>" for text in texts)
             yield f"<langSec xml:lang={quoteattr(code)}>{sections}</langSec>"
@@ -193,42 +203,108 @@ def read_xml(data: bytes) -> Element:
 
 def safe_cell(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return "'" + text if _FORMULA.match(text) else text
 
 
-def _read_csv(data: bytes) -> list[tuple[str, str, str]]:
+def _plain_cell(cell: str) -> str:
+    """What stood in a cell before :func:`safe_cell`."""
+    cell = cell.strip()
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+
+
+def _joined(variants: list[str]) -> str:
+    return " | ".join(variant.replace("\\", "\\\\").replace("|", "\\|") for variant in variants)
+
+
+def _parted(cell: str) -> list[str]:
+    """Variants of a cell; a bar that is no separator has a backslash before it, and so has a backslash."""
+    parts = re.findall(r"(?:\\[\\|]|[^|])+", cell)
+    return [re.sub(r"\\([\\|])", r"\1", part.strip()) for part in parts if part.strip()]
+
+
+def _yes_or_no(flag: bool | None) -> str:
+    return "yes" if flag else "no"
+
+
+def _flag(text: str, where: str) -> bool:
+    flag = _FLAGS.get(text.strip().lower())
+    if flag is None:
+        raise DataError(f"{where}: case_sensitive is '{text.strip()[:40]}'; write yes or no.")
+    return flag
+
+
+def _read_csv(data: bytes) -> list[dict[str, Any]]:
     text = _text(data)
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    rows = []
+    found: list[dict[str, Any]] = []
+    columns: list[str] | None = None
     try:
         for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
-            if not any(cell.strip() for cell in row):
+            cells = [_plain_cell(cell) for cell in row]
+            if not any(cells):
                 continue
-            if len(row) < 2 or not row[0].strip() or not row[1].strip():
-                raise DataError(f"row {number} needs two columns that are not empty: source and target.")
-            cells = [cell.strip().removeprefix("'") if cell[1:2] in "=+-@" else cell.strip() for cell in row]
-            rows.append((cells[0], cells[1], cells[2] if len(cells) > 2 else ""))
+            if columns is None:
+                columns = _header(cells)
+                if columns:
+                    continue
+            found.append(_term(number, cells, columns or list(_COLUMNS[:_NAMELESS_COLUMNS])))
     except csv.Error as error:
         raise DataError(f"the file is not CSV: {error}.") from error
-    if rows and [cell.lower() for cell in rows[0][:2]] == ["source", "target"]:
-        rows = rows[1:]
-    return rows
+    return found
 
 
-def _read_tbx(data: bytes, source: str, target: str) -> list[tuple[str, str, str]]:
+def _header(cells: list[str]) -> list[str]:
+    """Names of the columns; none where the first row is a term already."""
+    names = [cell.lower() for cell in cells]
+    if not {"source", "target"} <= set(names):
+        return []
+    for name in filter(None, names):
+        if name not in _COLUMNS:
+            hint = did_you_mean(name, _COLUMNS)
+            raise DataError(f"a column '{name[:40]}' is not known; rename it or take it out.{hint}")
+        if names.count(name) > 1:
+            raise DataError(f"there are {names.count(name)} columns '{name}'; keep one.")
+    return names
+
+
+def _term(number: int, cells: list[str], columns: list[str]) -> dict[str, Any]:
+    """What a row says of a term; a cell that is not there says nothing, an empty one that there is none."""
+    values: dict[str, Any] = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+    if not values.get("source") or not values.get("target"):
+        raise DataError(f"row {number} needs two columns that are not empty: source and target.")
+    named = len(columns)
+    if any(cell for i, cell in enumerate(cells) if i >= named or not columns[i]):
+        raise DataError(
+            f"row {number} has a column without a name. Name the columns in a first row: {','.join(_COLUMNS)}."
+        )
+    if "variants" in values:
+        values["variants"] = _parted(values["variants"])
+    if "case_sensitive" in values:
+        values["case_sensitive"] = _flag(values["case_sensitive"], f"row {number}")
+    return values
+
+
+def _read_tbx(data: bytes, source: str, target: str) -> list[dict[str, Any]]:
     found = []
     for entry in read_xml(data).iter():
         if _local(entry) not in ("termEntry", "conceptEntry"):
             continue
-        texts: dict[str, str] = {}
+        texts: dict[str | None, list[str]] = {}
         for section in (e for e in entry.iter() if _local(e) in ("langSet", "langSec")):
-            code = base_code(section.get(_LANG) or "")
-            term = next((e for e in section.iter() if _local(e) == "term"), None)
-            if code and term is not None:
-                texts.setdefault(code, _words(term).strip())
-        note = next((_words(e).strip() for e in entry if _local(e) in ("note", "descrip")), "")
-        if texts.get(source) and texts.get(target):
-            found.append((texts[source], texts[target], note))
+            terms = [_words(e).strip() for e in section.iter() if _local(e) == "term"]
+            texts.setdefault(base_code(section.get(_LANG) or ""), []).extend(filter(None, terms))
+        if not texts.get(source) or not texts.get(target):
+            continue
+        term, (translation, *variants) = texts[source][0], dict.fromkeys(texts[target])
+        values: dict[str, Any] = {"source": term, "target": translation}
+        if variants:
+            values["variants"] = variants
+        for element in entry:
+            if _local(element) in ("note", "descrip"):
+                values.setdefault("note", _words(element).strip())
+            elif _local(element) == "admin" and element.get("type") == "caseSensitive":
+                values["case_sensitive"] = _flag(_words(element), f"'{term[:40]}'")
+        found.append(values)
     return found
 
 
@@ -250,7 +326,7 @@ def _words(element: Element) -> str:
 
 
 def _xml(text: str) -> str:
-    return escape(_UNWRITABLE.sub("", text))
+    return escape(_UNWRITABLE.sub("", text), {"\r": "&#13;"})  # a bare one would be read as a line's end
 
 
 def _text(data: bytes) -> str:

@@ -17,7 +17,7 @@ from regard.serve.errors import ServeError
 from regard.serve.languages import Directions
 from regard.serve.metrics import Metrics
 from regard.serve.settings import Settings
-from regard.serve.store.database import Database
+from regard.serve.store.database import Database, make_private
 from regard.serve.translating import Ask, Emit, Work
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Server:
     def folder(self, name: str) -> Path:
         """A folder below the data folder; it is made where it is not there."""
         path = self.settings.folder / name
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.settings.folder, path):
+            make_private(folder)
         return path
 
     def check_size(self, texts: list[str]) -> int:
@@ -92,12 +93,17 @@ class Server:
                 raise ServeError(400, "invalid", f"text {number + 1} holds half a character (a lone surrogate).")
         return characters
 
-    def work(self, caller: Caller, ask: Ask, emit: Emit | None = None) -> Work:
-        """A request of ``caller``, checked against limits and quota."""
-        characters = self.check_size(ask.texts)
-        work = Work(self.dispatcher, self.database, self.model, caller.owner, ask, emit)
+    def admit(self, caller: Caller, texts: list[str]) -> None:
+        """Check texts of ``caller`` against limits and quota, and count them."""
+        characters = self.check_size(texts)
         self.access.spend(caller, characters)
         self.metrics.characters.inc(characters)
+
+    def work(self, caller: Caller, ask: Ask, emit: Emit | None = None) -> Work:
+        """A request of ``caller``, checked against limits and quota."""
+        self.check_size(ask.texts)
+        work = Work(self.dispatcher, self.database, self.model, caller.owner, ask, emit)
+        self.admit(caller, ask.texts)
         return work
 
     async def translate(self, request: Request, caller: Caller, ask: Ask) -> "tuple[Work, list[Answer]]":

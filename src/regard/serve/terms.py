@@ -39,7 +39,28 @@ class Wanted:
 
     def kept_in(self, text: str) -> bool:
         """Whether ``text`` has the term, or a form of it that counts as well."""
-        return any(occurrences(form, text, self.case_sensitive) for form in (self.target, *self.variants))
+        return bool(self.places_in(text))
+
+    def places_in(self, text: str) -> set[tuple[int, int]]:
+        """Where ``text`` has the term, or a form of it."""
+        forms = (self.target, *self.variants)
+        return {place for form in forms for place in occurrences(form, text, self.case_sensitive)}
+
+
+def missing_in(terms: Iterable[Wanted], text: str) -> list[Wanted]:
+    """Terms that ``text`` has less often than they are wanted: of several with one translation, the last ones."""
+    groups: dict[str, list[Wanted]] = {}
+    for term in terms:
+        groups.setdefault(term.target.casefold(), []).append(term)
+    missing = []
+    for group in groups.values():
+        places = set().union(*(term.places_in(text) for term in group))
+        # a form may lie within another ("loaf", "loaf of bread"): what overlaps is one place
+        count, end = 0, -1
+        for start, stop in sorted(places):
+            count, end = (count + 1, stop) if start >= end else (count, max(end, stop))
+        missing += group[count:]
+    return missing
 
 
 def occurrences(term: str, text: str, case_sensitive: bool = False) -> list[tuple[int, int]]:
@@ -67,7 +88,7 @@ def wanted_in(sentence: str, terms: "Iterable[tuple[Term, str]]") -> list[Wanted
         Wanted(t.source, t.target, tuple(t.variants), t.case_sensitive, glossary, start, end)
         for t, glossary in terms
         if "".join(t.source.split()).casefold() in folded
-        for start, end in occurrences(t.source, sentence, t.case_sensitive)[:1]
+        for start, end in occurrences(t.source, sentence, t.case_sensitive)
     ]
     taken: list[Wanted] = []
     for term in sorted(found, key=lambda t: (t.start - t.end, t.start)):
@@ -102,6 +123,12 @@ def place_of(term: Wanted, sentence: "Sentence", after: int) -> int:
     return max(after, starts[int(share.argmax())])
 
 
+def stands_at_its_place(term: Wanted, sentence: "Sentence") -> bool:
+    """Whether the translation has the term where the attention says that it belongs."""
+    place = place_of(term, sentence, 0)
+    return any(start <= place < end for start, end in term.places_in(sentence.text))
+
+
 def beginning(term: Wanted, sentence: "Sentence", place: int) -> str:
     """The translation up to ``place``, and the term: what the next search must begin with."""
     before = sentence.text[:place]
@@ -115,7 +142,9 @@ def beginning(term: Wanted, sentence: "Sentence", place: int) -> str:
 
 def unglued(term: Wanted, sentence: "Sentence", start: str) -> "Sentence":
     """A sentence whose model went on within the term's last word (Brot → Brotes) without that ending."""
-    if term.kept_in(sentence.text) or not sentence.text.startswith(start):
+    if not sentence.text.startswith(start):
+        return sentence
+    if any(first < len(start) <= end for first, end in term.places_in(sentence.text)):
         return sentence
     rest = re.sub(r"^[^\W\d_]+", "", sentence.text[len(start) :])
     return dataclasses.replace(sentence, text=start + rest)

@@ -173,7 +173,7 @@ class Work:
                             continue
                         entry, text, match = near
                     found[index] = _remembered(core, text)
-                    self._origins[index] = Origin("memory", match, entry.id)
+                    self._origins[index] = Origin("memory", match, entry.id, tuple(wanted_in(core, terms)))
         others = {s.core for i, part in enumerate(prepared.parts) if i not in self._whole for s in part}
         for index, core in enumerate(prepared.cores):
             if index not in found:

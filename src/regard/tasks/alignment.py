@@ -95,9 +95,18 @@ def word_spans(text: str, words: Sequence[Word]) -> list[range]:
         wanted = word.text.lower()
         # Marks may have been mended, a word taken away: not to be found far behind instead.
         found = lowered.find(wanted, place, place + len(wanted) + 16) if wanted else -1
+        if found < 0 and (length := _common(lowered[place:].lstrip(), wanted)) >= max(3, len(wanted) // 2):
+            # an ending was taken away: the word without it
+            wanted = wanted[:length]
+            found = lowered.find(wanted, place)
         start, place = (place, place) if found < 0 else (found, found + len(wanted))
         spans.append(range(start, place))
     return spans
+
+
+def _common(a: str, b: str) -> int:
+    """Length of what two texts both begin with."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _units(pieces: Sequence[str]) -> Iterator[_Unit]:

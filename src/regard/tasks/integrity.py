@@ -17,7 +17,7 @@ _EMOJI = "[\U0001f000-\U0001faff\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff]"
 _ADDRESS = r"[^\s<>\"“”«»\u2e80-\uffef]*[^\s<>\"“”«»\u2e80-\uffef.,:;!?')\]}]"
 _PROTECTED = "|".join(
     (
-        rf"(?<![A-Za-z0-9])(?:(?:https?|ftps?|file)://|www\.){_ADDRESS}",
+        rf"(?<![A-Za-z0-9])(?:(?i:https?|ftps?|file)://|(?i:www)\.){_ADDRESS}",
         r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+",
         r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>",
         r"\[[A-Z]\d+[A-Z]\]",
@@ -33,12 +33,27 @@ _PROTECTED = "|".join(
 _NUMBER = r"\d+(?:[.,:/’'\-\u00a0\u202f]\d+)*"
 # Models spell short numbers well, and need to know whether it is one or many.
 _LONG_NUMBER = rf"(?<![A-Za-z0-9.,])(?=(?:[.,:/’'\-\u00a0\u202f]?\d){{3}}){_NUMBER}(?![A-Za-z0-9])(?!\s*[十百千万亿])"
+# Signs that models drop or change into others: they stay with their number.
+_CURRENCY = "[$€£¥₩₹₽]"
+_FRACTION = "[\u00bc-\u00be\u2150-\u215e]"
+_AMOUNT = "|".join(
+    (
+        rf"(?<![A-Za-z0-9]){_CURRENCY}\s?{_NUMBER}(?![A-Za-z0-9])",
+        rf"(?<![A-Za-z0-9.,]){_NUMBER}\s?(?:{_CURRENCY}(?![A-Za-z0-9])|[A-Za-zµ]{{0,3}}[²³](?!\w))",
+        rf"(?<![\w.,])[-−]?{_NUMBER}\s?°(?:\s?[CFK](?![A-Za-z]))?",
+        rf"(?<![\w.,])\d*{_FRACTION}",
+    )
+)
 _PROTECTED_TEXT = lazily(_PROTECTED)
-_MASKED_TEXT = lazily(f"{_PROTECTED}|{_LONG_NUMBER}")
-_MASKED_WITH_NUMBERS = lazily(f"{_PROTECTED}|{_NUMBER}")
+_MASKED_TEXT = lazily(f"{_PROTECTED}|{_AMOUNT}|{_LONG_NUMBER}")
+_MASKED_WITH_NUMBERS = lazily(f"{_PROTECTED}|{_AMOUNT}|{_NUMBER}")
+_SIGN_TEXT = re.compile(f"{_CURRENCY}|{_FRACTION}|[²³°]")
 _NUMBER_TEXT = re.compile(_NUMBER)
 # Letters, spaces and marks that no placeholder or number can do with: most sentences have nothing else.
-_PLAIN = re.compile(r"(?:[^\W\d_\u2190-\u2bff\U0001f000-\U0001faff]|[\s.,;!?'\"’‘“”„«»()…–—，。！？、；（）《》-])*")
+_PLAIN = re.compile(
+    r"(?:[^\W\d_²³¹\u00bc-\u00be\u2070-\u209f\u2150-\u2bff\U0001f000-\U0001faff]"
+    r"|[\s.,;!?'\"’‘“”„«»()…–—，。！？、；（）《》-])*"
+)
 # Chinese counts in ten thousands: 20万 is 200,000, whose digits are others.
 _OTHER_DIGITS = re.compile(
     r"\d\s*[十百千万亿]|\d\s*(?:million|billion|thousand|Million|Milliarde|Mio|Mrd|milliard|mille)"
@@ -53,7 +68,7 @@ class Problem:
     """What a translation did not keep, or kept only with help."""
 
     kind: str
-    """placeholder, number, markup, length or repetition."""
+    """placeholder, number, sign, markup, length or repetition."""
     detail: str
     """What it is about, for a person."""
     value: str = field(default="", compare=False)
@@ -74,7 +89,7 @@ class Mask:
 
 def _is_plain(text: str) -> bool:
     """Whether there is nothing to protect in a text, and no number, as far as a quick look tells."""
-    return _PLAIN.fullmatch(text) is not None and "www." not in text
+    return _PLAIN.fullmatch(text) is not None and "www." not in text.lower()
 
 
 def mask(text: str, numbers: bool = False) -> Mask:
@@ -142,6 +157,7 @@ def restore(translation: str, masked: Mask, place_of: Callable[[int], int | None
         The translation with every original exactly once, and what had to be put there.
     """
     problems: list[Problem] = []
+    translation = _mended(translation, masked)
     stand_ins = [range(match.start() + 1, match.end()) for match in _STAND_IN.finditer(translation)]
     lost: list[tuple[int, int]] = []
     there = {int(match[1]) for match in _STAND_IN.finditer(translation)}
@@ -164,6 +180,22 @@ def restore(translation: str, masked: Mask, place_of: Callable[[int], int | None
         right = " " if after[:1].isalnum() else ""
         translation = f"{before}{left}{{{number}}}{right}{after}"
     return unmask(translation, masked), tuple(problems)
+
+
+def _mended(translation: str, masked: Mask) -> str:
+    """The translation with stand-ins whole of which the model wrote one brace only."""
+    if _BROKEN.search(masked.text):  # the source has such a thing itself
+        return translation
+    lost = set(range(1, len(masked.originals) + 1)) - {int(match[1]) for match in _STAND_IN.finditer(translation)}
+
+    def whole(match: re.Match[str]) -> str:
+        number = int(_digits(match[0]))
+        if number not in lost:
+            return match[0]
+        lost.remove(number)
+        return f"{{{number}}}"
+
+    return _BROKEN.sub(whole, translation)
 
 
 def severity(problems: Iterable[Problem]) -> tuple[int, int]:
@@ -192,7 +224,7 @@ def unmask(translation: str, masked: Mask) -> str:
 
 
 def check(source: str, translation: str) -> tuple[Problem, ...]:
-    """What of ``source`` a finished translation lacks: placeholders and numbers.
+    """What of ``source`` a finished translation lacks: placeholders, numbers, and signs such as that of a currency.
 
     For any translation, a person's too. Errors: none.
     """
@@ -209,6 +241,9 @@ def check(source: str, translation: str) -> tuple[Problem, ...]:
         for extra in there - wanted
         if extra not in source
     ]
+    signs = (Counter(_SIGN_TEXT.findall(_PROTECTED_TEXT.sub(" ", text))) for text in (source, translation))
+    missing = next(signs) - next(signs)
+    problems += [Problem("sign", f"{sign} is missing", sign) for sign in missing.elements()]
     bare = _PROTECTED_TEXT.sub(" ", source), _PROTECTED_TEXT.sub(" ", translation)
     problems += [Problem("number", f"{number} is missing", number) for number in lost_numbers(*bare)]
     problems += [

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from regard.data.chinese import is_han
 from regard.data.documents.marked import Marked, Tag
 from regard.tasks.alignment import word_attention, word_spans, words_of
 from regard.tasks.integrity import Problem
@@ -111,7 +112,29 @@ def place_tags(marked: Marked, translation: Translation) -> Marked:
     words = _words(translation)
     end = len(translation.text)
     tags = _place(_tree(marked), words, range(0, end), end)
-    return _without_readings(translation.text, tags)
+    return _spaced(marked, _without_readings(translation.text, tags))
+
+
+def _spaced(source: Marked, target: Marked) -> Marked:
+    """``target`` with white space around lone tags that have some on either side in the source."""
+    free = {
+        tag.name
+        for tag in source.tags
+        if tag.kind == "alone" and not tag.reads and source.text[: tag.position][-1:].isspace()
+        and source.text[tag.position :][:1].isspace()
+    }  # fmt: skip
+    text, tags = target.text, list(target.tags)
+    for i, tag in enumerate(tags):
+        if tag.kind != "alone" or tag.name not in free:
+            continue
+        at = tags[i].position
+        before, after = text[:at][-1:], text[at:][:1]
+        left = before.isalnum() and not is_han(before)
+        right = after.isalnum() and not is_han(after)
+        text = text[:at] + " " * left + " " * right + text[at:]
+        moved = [(left if j == i else left + right) if j >= i else 0 for j in range(len(tags))]
+        tags = [Tag(t.position + by, t.name, t.kind, t.reads) for t, by in zip(tags, moved, strict=True)]
+    return Marked(text, tuple(tags))
 
 
 @dataclass

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <type_traits>
 
 #include "training.h"
 
@@ -77,22 +78,24 @@ void define(py::module_& m, const std::string& type, const TrainingKernels<Store
                                          pointer<const float>(statistics), g, dq, dk, dv,
                                          pointer<float>(added_gradient));
           });
-    m.def(("layer_norm_forward_" + type).c_str(),
-          [&kernels](int64_t rows, int64_t width, float epsilon, uintptr_t x, uintptr_t weight, uintptr_t bias,
-                     uintptr_t y, uintptr_t statistics) {
-              py::gil_scoped_release release;
-              kernels.layer_norm_forward(rows, width, epsilon, pointer<Stored>(x), pointer<Stored>(weight),
-                                         pointer<Stored>(bias), pointer<Stored>(y), pointer<float>(statistics));
-          });
-    m.def(("layer_norm_backward_" + type).c_str(),
-          [&kernels](int64_t rows, int64_t width, uintptr_t x, uintptr_t weight, uintptr_t statistics,
-                     uintptr_t y_gradient, uintptr_t x_gradient, uintptr_t weight_gradient, uintptr_t bias_gradient) {
-              py::gil_scoped_release release;
-              kernels.layer_norm_backward(rows, width, pointer<Stored>(x), pointer<Stored>(weight),
-                                          pointer<float>(statistics), pointer<Stored>(y_gradient),
-                                          pointer<Stored>(x_gradient), pointer<float>(weight_gradient),
-                                          pointer<float>(bias_gradient));
-          });
+    if constexpr (std::is_same_v<Stored, bfloat16>) {  // on floats PyTorch's own is as fast
+        m.def(("layer_norm_forward_" + type).c_str(),
+              [&kernels](int64_t rows, int64_t width, float epsilon, uintptr_t x, uintptr_t weight, uintptr_t bias,
+                         uintptr_t y, uintptr_t statistics) {
+                  py::gil_scoped_release release;
+                  kernels.layer_norm_forward(rows, width, epsilon, pointer<Stored>(x), pointer<Stored>(weight),
+                                             pointer<Stored>(bias), pointer<Stored>(y), pointer<float>(statistics));
+              });
+        m.def(("layer_norm_backward_" + type).c_str(),
+              [&kernels](int64_t rows, int64_t width, uintptr_t x, uintptr_t weight, uintptr_t statistics,
+                         uintptr_t y_gradient, uintptr_t x_gradient, uintptr_t weight_gradient, uintptr_t bias_gradient) {
+                  py::gil_scoped_release release;
+                  kernels.layer_norm_backward(rows, width, pointer<Stored>(x), pointer<Stored>(weight),
+                                              pointer<float>(statistics), pointer<Stored>(y_gradient),
+                                              pointer<Stored>(x_gradient), pointer<float>(weight_gradient),
+                                              pointer<float>(bias_gradient));
+              });
+    }
     m.def(("cross_entropy_gradient_" + type).c_str(),
           [&kernels](int64_t rows, int64_t width, float smoothing, uintptr_t targets, uintptr_t logits) {
               py::gil_scoped_release release;

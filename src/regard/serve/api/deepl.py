@@ -1,6 +1,5 @@
 """DeepL's dialect, below /v2, as its own client speaks it."""
 
-import asyncio
 import csv
 import io
 import json
@@ -113,7 +112,7 @@ async def upload(request: Request, server: Ours, caller: Writer) -> dict[str, st
     if not isinstance(file, UploadFile):
         raise invalid("Parameter 'file' not specified.")
     name = text_of(sent, "filename", file.filename or "")
-    source = base_code(text_of(sent, "source_lang", "")) or await _guessed(server, file)
+    source = base_code(text_of(sent, "source_lang", "")) or "auto"
     target = text_of(sent, "target_lang")
     document = await server.in_thread(server.background.add_document, caller, name, await file.read(), source, target)
     await request.close()
@@ -147,17 +146,6 @@ def result(document: str, server: Ours, caller: Reader) -> FileResponse:
     return server.background.result(caller.owner, document)
 
 
-async def _guessed(server: Server, file: UploadFile) -> str:
-    from regard.serve.detection import detect
-
-    start = (await file.read(20_000)).decode("utf-8", errors="ignore")
-    await file.seek(0)
-    found = await asyncio.to_thread(detect, start, server.directions.codes)
-    if not found:
-        raise invalid("the language of the file is not clear; name it as source_lang.")
-    return found[0].language
-
-
 # ---- glossaries
 
 
@@ -181,7 +169,10 @@ def _create(
     server: Server, caller: Caller, name: str, source: str, target: str, entries: str, kind: str
 ) -> dict[str, Any]:
     rows = csv.reader(io.StringIO(entries), delimiter="\t" if kind == "tsv" else ",")
-    pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+    try:
+        pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+    except csv.Error as error:
+        raise invalid(f"the entries are not {kind.upper()[:3]}, line {rows.line_num}: {error}.") from error
     if not pairs or not all(source and target and max(len(source), len(target)) <= 500 for source, target in pairs):
         raise invalid("the entries are not pairs of terms, each of 1 to 500 characters.")
     with server.database.write() as session:

@@ -1,5 +1,6 @@
 """/v1/glossaries: terms whose translation is settled, CSV and TBX."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, UploadFile
@@ -13,7 +14,11 @@ from regard.serve.store.tables import Glossary, Term
 
 router = APIRouter(prefix="/v1/glossaries", tags=["glossaries"])
 
-Words = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+#: Characters of a term or of a form of it.
+_LONGEST = 500
+_MOST_VARIANTS = 50
+
+Words = Annotated[str, Field(min_length=1, max_length=_LONGEST, pattern=r"\S")]
 
 
 class TermBody(Body):
@@ -21,7 +26,7 @@ class TermBody(Body):
 
     source: Words = Field(examples=["bread"])
     target: Words = Field(examples=["Brot"])
-    variants: list[Words] = Field([], max_length=50)
+    variants: list[Words] = Field([], max_length=_MOST_VARIANTS)
     case_sensitive: bool = False
     note: str = Field("", max_length=2000)
 
@@ -106,11 +111,7 @@ def import_terms(glossary: str, file: Annotated[UploadFile, File()], server: Our
     with server.database.write() as session:
         found = glossaries.get(session, caller.owner, glossary)
         every = read_terms(data, found.source, found.target)
-        good = [
-            {"source": source, "target": target, "note": note}
-            for source, target, note in every
-            if max(len(source), len(target)) <= 500
-        ]
+        good = [term for term in every if _fits(**term)]
         added, replaced = glossaries.put_terms(session, found, good)
     return {"added": added, "replaced": replaced, "skipped": len(every) - len(good)}
 
@@ -126,6 +127,10 @@ def export(glossary: str, server: Ours, caller: Reader, format: Literal["csv", "
         return Response(write_terms_csv(terms), media_type="text/csv; charset=utf-8", headers=headers)
     pieces = write_terms_tbx(terms, found.source, found.target)
     return StreamingResponse(pieces, media_type="application/x-tbx+xml", headers=headers)
+
+
+def _fits(source: str, target: str, variants: Sequence[str] = (), **_: Any) -> bool:
+    return max(map(len, (source, target, *variants))) <= _LONGEST and len(variants) <= _MOST_VARIANTS
 
 
 def _values(glossary: Glossary, size: int) -> dict[str, Any]:

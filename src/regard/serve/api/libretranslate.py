@@ -88,15 +88,21 @@ async def translate(request: Request, server: Ours) -> dict[str, Any]:
         alternatives=_alternatives(sent),
         seconds=server.settings.deadline,
     )
+    detected = None
     try:
-        work, answers = await server.translate(request, caller, ask)
+        if _to_itself(server, source, target):
+            await server.in_thread(server.admit, caller, texts)
+            answers = [Answer(text, text) for text in texts]
+        else:
+            work, answers = await server.translate(request, caller, ask)
+            detected = work.detected
     except ServeError as error:
         if error.code == "too_long":  # clients look for 400 here
             raise invalid(str(error)) from None
         raise
     result: dict[str, Any] = {"translatedText": [answer.text for answer in answers]}
-    if work.detected:
-        one = {"confidence": round(100 * work.detected.confidence), "language": _listed(work.detected.language)}
+    if detected:
+        one = {"confidence": round(100 * detected.confidence), "language": _listed(detected.language)}
         result["detectedLanguage"] = [one] * len(texts)
     if ask.alternatives:
         result["alternatives"] = [_whole_alternatives(answer, ask.alternatives) for answer in answers]
@@ -206,6 +212,13 @@ def _names(code: str) -> list[str]:
     return ["zh-Hans", "zh"] if code == "zh" else [code]
 
 
+def _to_itself(server: Server, source: str, target: str) -> bool:
+    """Whether both name one language: ``/languages`` lists each among its own targets, as LibreTranslate does."""
+    if source.strip().lower() == "auto":
+        return False
+    return server.directions.resolve(source) == server.directions.resolve(target)
+
+
 def _format(sent: dict[str, Any]) -> Any:
     wish = sent.get("format") or "text"
     if wish not in ("text", "html"):
@@ -216,7 +229,7 @@ def _format(sent: dict[str, Any]) -> Any:
 def _alternatives(sent: dict[str, Any]) -> int:
     try:
         count = int(sent.get("alternatives") or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON's 1e400 is infinite
         raise invalid("Invalid request: alternatives is not a number") from None
     return max(0, min(count, 5))
 

@@ -1,5 +1,6 @@
 """Opening the database, bringing it up to date, and sessions that read or write."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class Database:
     def __init__(self, url: str):
         """
         Args:
-            url: as SQLAlchemy writes it; the folder of an SQLite file is made.
+            url: as SQLAlchemy writes it; an SQLite file and its folder are made, for this user alone.
 
         Raises:
             ConfigError: the URL cannot be used.
@@ -41,7 +42,12 @@ class Database:
         options: dict[str, Any] = {}
         if self.kind == "sqlite":
             if self.url.database and self.url.database != ":memory:":
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+                file = Path(self.url.database)
+                make_private(file.parent)
+                if not self.url.database.startswith("file:"):
+                    # SQLite itself makes it for everybody to read; its -wal and -shm get the file's mode.
+                    with contextlib.suppress(OSError):  # where it cannot be made, connecting says so
+                        file.touch(mode=0o600, exist_ok=False)
             options["connect_args"] = {"timeout": 15}
         else:
             options |= {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20}
@@ -103,6 +109,11 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user can open; one that is there keeps its mode."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

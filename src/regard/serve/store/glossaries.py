@@ -40,7 +40,7 @@ def create(session: Session, owner: str, name: str, source: str, target: str) ->
 
 
 def put_term(session: Session, glossary: Glossary, **term: Any) -> Term:
-    """Add a term, or replace the one with the same source.
+    """Add a term, or change the one with the same source.
 
     Raises:
         ServeError: 413, the glossary is full.
@@ -50,12 +50,13 @@ def put_term(session: Session, glossary: Glossary, **term: Any) -> Term:
 
 
 def put_terms(session: Session, glossary: Glossary, terms: list[dict[str, Any]]) -> tuple[int, int]:
-    """Add terms, or replace those with the same source.
+    """Add terms, or change those with the same source.
 
     Args:
         session: a session that writes.
         glossary: where to.
-        terms: source and target of each, and where there are some variants, case_sensitive and note.
+        terms: source and target of each, and variants, case_sensitive and note; of these three a term that is
+            there keeps what is not named.
 
     Returns:
         How many are new, and how many were there.
@@ -70,15 +71,20 @@ def put_terms(session: Session, glossary: Glossary, terms: list[dict[str, Any]])
         if term is None:
             if len(there) >= MOST_TERMS:
                 raise ServeError(413, "too_long", f"a glossary holds at most {MOST_TERMS} terms; nothing was added.")
-            term = there[values["source"]] = Term(glossary_id=glossary.id, source=values["source"])
+            term = there[values["source"]] = Term(
+                glossary_id=glossary.id, source=values["source"], variants=[], case_sensitive=False, note=""
+            )
             session.add(term)
             added += 1
         else:
             replaced += 1
         term.target = values["target"]
-        term.variants = list(values.get("variants", []))
-        term.case_sensitive = bool(values.get("case_sensitive", False))
-        term.note = str(values.get("note", ""))
+        if "variants" in values:
+            term.variants = list(values["variants"])
+        if "case_sensitive" in values:
+            term.case_sensitive = bool(values["case_sensitive"])
+        if "note" in values:
+            term.note = str(values["note"])
     session.flush()
     return added, replaced
 
