@@ -1,13 +1,13 @@
 """What each way to adapt the shipped model learns of a domain, and what it forgets.
 
-    python benchmarks/adapting.py                                    Python's documentation, English to French, 1,000 pairs
+    python benchmarks/adapting.py                      Python's documentation, English to French, 1,000 pairs
     python benchmarks/adapting.py --domain health --methods lora,full
     python benchmarks/adapting.py --pairs 50,200,1000 --methods lora      the learning curve of corrections
     python benchmarks/adapting.py --quick                            to see that it works
 
 The shipped model has seen none of these texts. Adapters are trained as ``regard tune`` does, with its defaults where
-nothing else is said, and scored by greedy translations: of the domain's development pairs, and of those of Tatoeba, what
-the model was made for. What is there already is not made again: a run that was stopped goes on.
+nothing else is said, and scored by greedy translations: of the domain's development pairs, and of those of Tatoeba,
+what the model was made for. What is there already is not made again: a run that was stopped goes on.
 """
 
 import random
@@ -46,12 +46,8 @@ class Domain(NamedTuple):
 
 
 DOMAINS = {
-    "pydocs-fr": Domain(
-        "en", "fr", "pydocs-eng-fra/train/train.tsv", "pydocs-eng-fra/dev/dev.tsv", "tatoeba-eng-fra"
-    ),
-    "pydocs-zh": Domain(
-        "en", "zh", "pydocs-eng-zho/train/train.tsv", "pydocs-eng-zho/dev/dev.tsv", "tatoeba-eng-cmn"
-    ),
+    "pydocs-fr": Domain("en", "fr", "pydocs-eng-fra/train/train.tsv", "pydocs-eng-fra/dev/dev.tsv", "tatoeba-eng-fra"),
+    "pydocs-zh": Domain("en", "zh", "pydocs-eng-zho/train/train.tsv", "pydocs-eng-zho/dev/dev.tsv", "tatoeba-eng-cmn"),
     "health": Domain("en", "zh", "tico19/dev/dev.en-zh.tsv", "tico19/dev/dev.en-zh.tsv", "tatoeba-eng-cmn"),
 }
 

@@ -1,6 +1,9 @@
 """Who may do what: keys, scopes, owners, rates, quotas; and what the gate turns away."""
 
+import dataclasses
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -294,6 +297,19 @@ def test_logs_have_no_text(client: TestClient, caplog: pytest.LogCaptureFixture)
     records = [str(vars(record)) for record in caplog.records]
     assert len(records) >= 3
     assert not [record for record in records if "Zanzibar" in record]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_data_folder_is_for_its_user_alone(app_client: TestClient, tmp_path: Path) -> None:
+    """Also where the database is elsewhere."""
+    server = app_client.app.state.server  # type: ignore[attr-defined]
+    moved = dataclasses.replace(server, settings=Settings(data=tmp_path / "data", database="sqlite://"))
+    before = os.umask(0o022)
+    try:
+        files = moved.folder("files")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (files, files.parent)] == [0o700, 0o700]
 
 
 def test_a_store_from_before_is_there_again(tmp_path: Path, shipped_model: Path) -> None:

@@ -1,6 +1,8 @@
 """The clients that other people wrote, against a server behind a real socket."""
 
+import io
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 from deep_translator import LibreTranslator
 from libretranslatepy import LibreTranslateAPI
 from starlette.testclient import TestClient
+
+from .test_work import docx
 
 
 @pytest.fixture
@@ -71,6 +75,13 @@ def test_deepl_glossaries(deepl_client: deepl.DeepLClient) -> None:
     assert deepl_client.list_glossaries() == []
 
 
+def test_deepl_glossary_entries_without_an_end(client: TestClient) -> None:
+    body = {"name": "G", "source_lang": "en", "target_lang": "de", "entries_format": "csv"}
+    answer = client.post("/v2/glossaries", json=body | {"entries": 'a,"b' + "x" * 200_000})
+    assert answer.status_code == 400
+    assert "quotation mark" in answer.json()["message"]
+
+
 def test_deepl_documents(deepl_client: deepl.DeepLClient, tmp_path: Path) -> None:
     file, result = tmp_path / "letter.txt", tmp_path / "brief.txt"
     file.write_text("Good morning.\nThe bread is still warm.\n", encoding="utf-8")
@@ -113,6 +124,28 @@ def test_libretranslate_files(client: TestClient, warm_bread: str) -> None:
     url = answer.json()["translatedFileUrl"]
     assert client.get(url).text == f"{warm_bread}\n"
     assert client.post("/translate_file", data=form).json()["error"] == "Invalid request: missing file parameter"
+
+
+def test_the_language_of_a_file_is_guessed_from_its_text(client: TestClient, warm_bread: str) -> None:
+    """Also where the text is packed."""
+    for name, data in (("a.txt", b"The bread is still warm.\n"), ("a.docx", docx("The bread is still warm."))):
+        form = {"source": "auto", "target": "de"}
+        answer = client.post("/translate_file", data=form, files={"file": (name, data)})
+        assert answer.status_code == 200, answer.text
+        translated = client.get(answer.json()["translatedFileUrl"]).content
+        if name == "a.docx":
+            translated = zipfile.ZipFile(io.BytesIO(translated)).read("word/document.xml")
+        assert warm_bread in translated.decode()
+        answer = client.post("/v2/document", data={"target_lang": "DE"}, files={"file": (name, data)})
+        document = client.get(f"/v1/documents/{answer.json()['document_id']}").json()
+        assert document["source"] == "en"
+    for path, form in (
+        ("/translate_file", {"source": "auto", "target": "de"}),
+        ("/v2/document", {"target_lang": "DE"}),
+    ):
+        answer = client.post(path, data=form, files={"file": ("a.txt", b"1 2 3\n")})
+        assert answer.status_code == 400
+        assert "language of the file is not clear" in answer.text
 
 
 # ---- LibreTranslate's dialect in the ways that clients send it
@@ -170,6 +203,9 @@ def test_libretranslate_keeps_weblates_masks(client: TestClient) -> None:
         ({"q": "x", "source": "en", "target": "de", "format": "pdf"}, 400, "pdf format is not supported"),
         ({"q": {"a": 1}, "source": "en", "target": "de"}, 400, "q is neither"),
         ({"q": "x", "source": 5, "target": "de"}, 400, "source is not a string"),
+        ({"q": "x", "source": "zz", "target": "zz"}, 400, "zz is not supported"),
+        ({"q": "x" * 20_001, "source": "en", "target": "en"}, 400, "exceeds text limit (20000)"),
+        ({"q": "x", "source": "en", "target": "de", "alternatives": "many"}, 400, "alternatives is not a number"),
         ({"q": "x", "source": "en", "target": "de", "api_key": "wrong"}, 403, "unknown"),
     ],
 )
@@ -177,6 +213,31 @@ def test_libretranslate_errors(client: TestClient, sent: dict[str, Any], status:
     answer = client.post("/translate", json=sent)
     assert answer.status_code == status
     assert error in answer.json()["error"]
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "[1]"])
+def test_libretranslate_numbers_that_are_none(client: TestClient, number: str) -> None:
+    body = f'{{"q": "x", "source": "en", "target": "de", "alternatives": {number}}}'
+    answer = client.post("/translate", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "Invalid request: alternatives is not a number")
+
+
+@pytest.mark.parametrize(("source", "target"), [("en", "en"), ("EN", "en-GB"), ("zh-Hans", "zh")])
+def test_libretranslate_leaves_a_language_that_stays_as_it_is(client: TestClient, source: str, target: str) -> None:
+    """``/languages`` lists each among its own targets."""
+    body = {"q": "The bread  is <b>warm.", "source": source, "target": target}
+    assert client.post("/translate", json=body).json() == {"translatedText": body["q"]}
+    several = body | {"q": [body["q"], ""], "alternatives": 2, "format": "html"}
+    answer = client.post("/translate", json=several).json()
+    assert answer == {"translatedText": [body["q"], ""], "alternatives": [[], []]}
+    alone = client.post("/translate", json=body | {"alternatives": 1}).json()
+    assert alone == {"translatedText": body["q"], "alternatives": []}
+
+
+def test_libretranslate_counts_what_it_leaves_as_it_is(new_owner: Callable[..., TestClient]) -> None:
+    client = new_owner("translate", characters_per_day=10)
+    body = {"q": "12345678", "source": "en", "target": "en"}
+    assert [client.post("/translate", json=body).status_code for _ in range(2)] == [200, 429]
 
 
 def test_libretranslate_other_routes(client: TestClient) -> None:

@@ -1,6 +1,10 @@
 """Files of memories, glossaries and dictionaries, in and out."""
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regard.base.errors import DataError
 from regard.serve import exchange
@@ -54,12 +58,91 @@ def test_hostile_xml_is_refused(data: bytes, message: str) -> None:
         list(exchange.read_tmx(data))
 
 
-def test_terms_come_back_as_they_went() -> None:
-    terms = [Term(source=t, target=t[::-1], variants=[], note="n") for t in ["bread", "a, b", 'say "so"', "=1+1", "-x"]]
-    expected = [(t.source, t.target, "n") for t in terms]
-    assert exchange.read_terms(exchange.write_terms_csv(terms).encode(), "en", "de") == expected
-    tbx = "".join(exchange.write_terms_tbx(terms, "en", "de")).encode()
-    assert exchange.read_terms(tbx, "en", "de") == expected
+WORDS = [
+    "bread",
+    "a, b",
+    'say "so"',
+    "=1+1",
+    "-x",
+    "'-x",
+    "''=",
+    "'",
+    "a|b",
+    "\\|",
+    "c\\",
+    "\\\\ | \\",
+    "x\r\ny",
+    "<&>",
+]
+words = st.sampled_from(WORDS) | st.text(st.sampled_from("ab|\\'=, \"\n"), min_size=1).map(str.strip).filter(bool)
+made = st.builds(
+    dict,
+    source=words,
+    target=words,
+    variants=st.lists(words, max_size=4, unique=True),
+    case_sensitive=st.booleans(),
+    note=st.just("") | words,
+)
+
+
+def by_csv(terms: list[Term]) -> list[dict[str, Any]]:
+    return exchange.read_terms(exchange.write_terms_csv(terms).encode(), "en", "de")
+
+
+def by_tbx(terms: list[Term]) -> list[dict[str, Any]]:
+    return exchange.read_terms("".join(exchange.write_terms_tbx(terms, "en", "de")).encode(), "en", "de")
+
+
+@given(st.lists(made, max_size=4))
+def test_terms_come_back_as_they_went(values: list[dict[str, Any]]) -> None:
+    terms = [Term(**each) for each in values]
+    assert by_csv(terms) == values
+    for found, each in zip(by_tbx(terms), values, strict=True):
+        others = [variant for variant in each["variants"] if variant != each["target"]]
+        assert {"variants": [], "note": "", **found} == each | {"variants": others}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("bread,Brot\n", {}),
+        ("bread,Brot,\n", {"note": ""}),
+        ("Source,Target\nbread,Brot\n", {}),
+        ("note,target,source\nwarm,Brot,bread\n", {"note": "warm"}),
+        ("source,target,variants,note\nbread,Brot\n", {}),
+        ("source\ttarget\tvariants\nbread\tBrot\tBrote|Brotes |\n", {"variants": ["Brote", "Brotes"]}),
+        ("source,target,case_sensitive,\nbread,Brot,TRUE,\n", {"case_sensitive": True}),
+        ("source,target,case_sensitive\nbread,Brot,\n", {"case_sensitive": False}),
+    ],
+)
+def test_a_file_says_of_a_term_what_its_columns_say(data: str, expected: dict[str, Any]) -> None:
+    assert exchange.read_terms(data.encode(), "en", "de") == [{"source": "bread", "target": "Brot", **expected}]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("source,target,variant\nbread,Brot,Brote\n", "'variant' is not known.*'variants'"),
+        ("source,target,note,note\n", "2 columns 'note'"),
+        ("source,target\nbread,Brot,warm\n", "row 2 has a column without a name"),
+        ("bread,Brot,warm,Brote\n", "row 1 has a column without a name"),
+        ("source,target,case_sensitive\nbread,Brot,perhaps\n", "row 2: case_sensitive is 'perhaps'; write yes or no"),
+    ],
+)
+def test_columns_that_are_not_understood_are_said(data: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        exchange.read_terms(data.encode(), "en", "de")
+
+
+def test_terms_of_other_programs() -> None:
+    data = b"""<martif type="TBX"><text><body><termEntry id="1"><descrip type="definition">warm</descrip>
+    <langSet xml:lang="en-US"><tig><term>bread</term></tig><tig><term>loaf</term></tig></langSet>
+    <langSet xml:lang="de-DE"><tig><term>Brot</term></tig><tig><term> Laib </term></tig></langSet>
+    <langSet xml:lang="de-AT"><tig><term>Brot</term></tig></langSet></termEntry>
+    <termEntry><langSet xml:lang="en"><tig><term>roll</term></tig></langSet></termEntry></body></text></martif>"""
+    assert exchange.read_terms(data, "en", "de") == [
+        {"source": "bread", "target": "Brot", "variants": ["Laib"], "note": "warm"}
+    ]
 
 
 def test_no_cell_is_a_formula() -> None:

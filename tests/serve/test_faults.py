@@ -173,6 +173,39 @@ class Process:
         return errors
 
 
+def kill_servers(folder: Path, times: int) -> None:
+    """Correct over HTTP until the server is killed, so many times; what it answered 201 to is there in the end."""
+    generator, number = random.Random(3), 0
+    acknowledged: list[str] = []
+    for _ in range(times):
+        server = Process(folder)
+        kill = threading.Timer(generator.uniform(0.1, 1.5), server.process.kill)
+        kill.start()
+        try:
+            while True:
+                number += 1
+                text = f"Please open door number {number}."
+                body = {"source": "en", "target": "de", "source_text": text, "text": f"Bitte Tür {number} öffnen."}
+                assert server.call("/v1/corrections", body)["accepted"]
+                acknowledged.append(text)
+        except OSError:  # the connection is gone: it was killed
+            server.process.communicate(timeout=60)
+    database = Database(f"sqlite:///{folder / 'regard.sqlite3'}")
+    with database.read() as session:
+        assert set(memory.exact(session, "local", "en", "de", acknowledged)) == set(acknowledged)
+    database.close()
+    assert acknowledged
+
+
+def test_kills_of_the_server_lose_no_answer_that_was_given(tmp_path: Path, shipped_model: Path) -> None:
+    kill_servers(tmp_path, times=3)
+
+
+@pytest.mark.soak
+def test_many_kills_of_the_server_lose_no_answer_that_was_given(tmp_path: Path, shipped_model: Path) -> None:
+    kill_servers(tmp_path, times=60)
+
+
 def test_a_document_goes_on_after_kill_9(tmp_path: Path, shipped_model: Path) -> None:
     import httpx2
 

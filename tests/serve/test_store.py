@@ -1,5 +1,7 @@
 """The store, in SQLite and in a real PostgreSQL."""
 
+import os
+import stat
 import threading
 from pathlib import Path
 
@@ -136,6 +138,23 @@ def test_glossaries_of_a_direction(database: Database) -> None:
             glossaries.terms_for(session, "ann", "en", "de", [other.id])
 
 
+def test_a_term_keeps_what_is_not_named(database: Database) -> None:
+    with database.write() as session:
+        glossary = glossaries.create(session, "ann", "Bakery", "en", "de")
+        bread = {"source": "bread", "target": "Brot", "variants": ["Brote"], "case_sensitive": True, "note": "warm"}
+        roll = {"source": "roll", "target": "Semmel"}
+        glossaries.put_terms(session, glossary, [bread, roll, {"source": "bread", "target": "Laib"}])
+    with database.read() as session:
+        kept, plain = (term for term, _ in glossaries.terms_for(session, "ann", "en", "de", None))
+        assert (kept.target, kept.variants, kept.case_sensitive, kept.note) == ("Laib", ["Brote"], True, "warm")
+        assert (plain.variants, plain.case_sensitive, plain.note) == ([], False, "")
+    with database.write() as session:
+        glossaries.put_terms(session, glossary, [bread | {"variants": [], "case_sensitive": False, "note": ""}])
+    with database.read() as session:
+        kept, _ = (term for term, _ in glossaries.terms_for(session, "ann", "en", "de", None))
+        assert (kept.target, kept.variants, kept.case_sensitive, kept.note) == ("Brot", [], False, "")
+
+
 def test_keys_are_kept_as_digests_and_revoked(database: Database) -> None:
     with database.write() as session:
         key, secret = keys.create(session, "Weblate", "ann", ["translate"])
@@ -254,6 +273,28 @@ def test_a_failed_write_leaves_nothing(database: Database) -> None:
         raise RuntimeError
     with database.read() as session:
         assert memory.exact(session, "ann", "en", "de", ["One."]) == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_what_the_server_makes_is_for_its_user_alone(tmp_path: Path) -> None:
+    def mode(path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    before = os.umask(0o022)
+    try:
+        (tmp_path / "there").mkdir()
+        for name, expected in (("made", 0o700), ("there", 0o755)):
+            made = Database(f"sqlite:///{tmp_path / name / 'regard.sqlite3'}")
+            made.upgrade()
+            with made.write() as session:
+                memory.put(session, "ann", "en", "de", "One.", "Eins.", "person")
+                files = sorted((tmp_path / name).iterdir())
+                assert [file.name.removeprefix("regard.sqlite3") for file in files] == ["", "-shm", "-wal"]
+                assert {mode(file) for file in files} == {0o600}
+            made.close()
+            assert mode(tmp_path / name) == expected
+    finally:
+        os.umask(before)
 
 
 def test_only_databases_that_are_known(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from regard.serve.checks import missing_terms
+from regard.serve.terms import Wanted
+
 
 def translate(client: TestClient, text: Any, **more: Any) -> dict[str, Any]:
     answer = client.post("/v1/translate", json={"text": text, "source": "en", "target": "de", **more})
@@ -279,3 +282,49 @@ def test_a_term_is_a_whole_word(client: TestClient) -> None:
     client.post("/v1/glossaries", json={"name": "G", "source": "en", "target": "de", "terms": terms})
     sentence = translate(client, "The party starts at eight.")["translations"][0]["sentences"][0]
     assert sentence["terms"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("My bread is new and your bread is old.", 2),
+        ("The loaf and the bread.", 2),
+        ("Bread, bread and more bread for everybody.", 3),
+    ],
+)
+def test_a_term_is_there_as_often_as_in_the_source(client: TestClient, text: str, count: int) -> None:
+    terms = [{"source": source, "target": "Krustenlaib"} for source in ("bread", "loaf")]
+    client.post("/v1/glossaries", json={"name": "G", "source": "en", "target": "de", "terms": terms})
+    translation = translate(client, text)["translations"][0]
+    assert translation["text"].count("Krustenlaib") == count
+    assert [t["kept"] for t in translation["sentences"][0]["terms"]] == [True] * count
+    assert not [c for c in translation["checks"] if c["kind"] == "term"]
+
+
+def test_a_term_that_is_there_once_and_wanted_twice_is_said_so() -> None:
+    wanted = [Wanted("bread", "Laib", (), False, "g", start, start + 5) for start in (0, 20)]
+    (found,) = missing_terms(wanted, "Der Laib und das Brot.")
+    assert "less often" in found.message
+    assert missing_terms(wanted, "Der Laib und der Laib.") == []
+
+
+def test_tags_keep_to_a_term(client: TestClient) -> None:
+    terms = [{"source": "bread", "target": "Krustenlaib"}]
+    client.post("/v1/glossaries", json={"name": "G", "source": "en", "target": "de", "terms": terms})
+    translation = translate(client, "<p>The <b>bread</b> is hot.</p>", format="html")["translations"][0]
+    assert "<b>Krustenlaib</b>" in translation["text"]
+    word = next(w for w in translation["sentences"][0]["words"] if w["text"].startswith("Krustenlaib"))
+    assert word["end"] - word["start"] == len("Krustenlaib")
+
+
+def test_what_the_memory_says_against_the_glossary_is_flagged(client: TestClient) -> None:
+    text = "The ship leaves at noon."
+    client.post(
+        "/v1/corrections",
+        json={"source": "en", "target": "de", "source_text": text, "text": "Das Schiff fährt am Mittag."},
+    )
+    terms = [{"source": "ship", "target": "Kahn"}]
+    client.post("/v1/glossaries", json={"name": "G", "source": "en", "target": "de", "terms": terms})
+    translation = translate(client, text)["translations"][0]
+    assert translation["sentences"][0]["origin"] == "memory"
+    assert [c["value"] for c in translation["checks"] if c["kind"] == "term"] == ["Kahn"]

@@ -216,6 +216,38 @@ def test_glossary_through_csv(client: TestClient) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "tbx"])
+def test_a_glossary_keeps_all_it_has(client: TestClient, kind: str) -> None:
+    """Through an export and back, into the terms that are there and a glossary without; and through a shorter file."""
+    bread = {"source": "bread", "target": "Brot", "variants": ["Brote", "a|b"], "case_sensitive": True, "note": "warm"}
+    roll = {"source": "roll", "target": "Semmel", "variants": [], "case_sensitive": False, "note": ""}
+    body = {"name": "G", "source": "en", "target": "de"}
+    path, other = (
+        f"/v1/glossaries/{client.post('/v1/glossaries', json=body | terms).json()['id']}"
+        for terms in ({"terms": [bread, roll]}, {})
+    )
+
+    def terms_of(path: str) -> list[dict[str, Any]]:
+        return [{name: term[name] for name in bread} for term in client.get(path).json()["terms"]]
+
+    exported = client.get(f"{path}/export?format={kind}").content
+    for there in (path, other):
+        client.post(f"{there}/import", files={"file": (f"g.{kind}", exported)})
+        assert terms_of(there) == [bread, roll]
+    answer = client.post(f"{path}/import", files={"file": ("g.csv", b"bread,Laib\n")})
+    assert answer.json() == {"added": 0, "replaced": 1, "skipped": 0}
+    assert terms_of(path) == [bread | {"target": "Laib"}, roll]
+
+
+def test_terms_that_are_too_long_are_skipped(client: TestClient) -> None:
+    glossary = client.post("/v1/glossaries", json={"name": "G", "source": "en", "target": "de"}).json()
+    path = f"/v1/glossaries/{glossary['id']}"
+    rows = ["a,b,", f"b,c,{'x' * 501}", f"c,d,{'x|' * 51}", f"{'x' * 501},d,"]
+    data = "\n".join(["source,target,variants", *rows]).encode()
+    answer = client.post(f"{path}/import", files={"file": ("g.csv", data)})
+    assert answer.json() == {"added": 1, "replaced": 0, "skipped": 3}
+
+
 def test_a_long_document_does_not_hold_up_what_comes_after_it(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.tasks.alignment import Word, links, word_attention, words_of
+from regard.tasks.alignment import Word, links, word_attention, word_spans, words_of
 
 
 def texts(pieces: str | list[str]) -> list[str]:
@@ -75,3 +75,9 @@ def test_links_are_the_strongest_and_whatever_is_strong() -> None:
     assert links(table) == [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)]
     assert links(table, threshold=0.65) == [(0, 0), (2, 1), (2, 2)]
     assert links(np.zeros((0, 0))) == []
+
+
+def test_a_word_whose_ending_was_taken_away_is_still_found() -> None:
+    words = [Word("Das", range(0, 1)), Word("Krustenlaibt", range(1, 3)), Word("ist", range(3, 4))]
+    assert word_spans("Das Krustenlaib ist", words) == [range(0, 3), range(4, 15), range(16, 19)]
+    assert not word_spans("Das Brot ist", words)[1]

@@ -95,15 +95,13 @@ class Server:
 
     def admit(self, caller: Caller, texts: list[str]) -> None:
         """Check texts of ``caller`` against limits and quota, and count them."""
-        characters = self.check_size(texts)
-        self.access.spend(caller, characters)
-        self.metrics.characters.inc(characters)
+        self._spend(caller, self.check_size(texts))
 
     def work(self, caller: Caller, ask: Ask, emit: Emit | None = None) -> Work:
         """A request of ``caller``, checked against limits and quota."""
-        self.check_size(ask.texts)
+        characters = self.check_size(ask.texts)
         work = Work(self.dispatcher, self.database, self.model, caller.owner, ask, emit)
-        self.admit(caller, ask.texts)
+        self._spend(caller, characters)
         return work
 
     async def translate(self, request: Request, caller: Caller, ask: Ask) -> "tuple[Work, list[Answer]]":
@@ -125,6 +123,10 @@ class Server:
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run what may wait for the engine in a thread; other work has threads of its own."""
         return await to_thread.run_sync(function, *arguments, limiter=self.waiters)
+
+    def _spend(self, caller: Caller, characters: int) -> None:
+        self.access.spend(caller, characters)
+        self.metrics.characters.inc(characters)
 
     async def _cancel_when_gone(self, request: Request, work: Work) -> None:
         await request.body()  # what comes after it is the news that the client has gone

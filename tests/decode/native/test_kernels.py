@@ -56,8 +56,8 @@ def test_float32(rows: int, outputs: int, inputs: int) -> None:
     x, weights, scales, bias = random_case(rows, outputs, inputs)
     full = weights * scales[:, None]
     expected = x.astype(np.float64) @ full.T.astype(np.float64) + bias
-    for given in (full, (weights, scales)):
-        found = native.Matrix(given, bias, False).multiply(x)
+    for stored in (full, (weights, scales)):
+        found = native.Matrix(stored, bias, False).multiply(x)
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
 
 

@@ -211,6 +211,7 @@ export const en = {
   "origin.project": "project",
 
   "check.number": "A number differs",
+  "check.sign": "A sign is missing",
   "check.placeholder": "A placeholder is missing",
   "check.tag": "A tag is missing",
   "check.url": "An address differs",

@@ -210,6 +210,7 @@ export const zh: Record<Key, string> = {
   "origin.project": "项目",
 
   "check.number": "数字不一致",
+  "check.sign": "缺少符号",
   "check.placeholder": "缺少占位符",
   "check.tag": "缺少标签",
   "check.url": "网址不一致",

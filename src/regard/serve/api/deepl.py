@@ -114,8 +114,9 @@ async def upload(request: Request, server: Ours, caller: Writer) -> dict[str, st
     name = text_of(sent, "filename", file.filename or "")
     source = base_code(text_of(sent, "source_lang", "")) or "auto"
     target = text_of(sent, "target_lang")
-    document = await server.in_thread(server.background.add_document, caller, name, await file.read(), source, target)
+    data = await file.read()
     await request.close()
+    document = await server.in_thread(server.background.add_document, caller, name, data, source, target)
     return {"document_id": document, "document_key": document}
 
 
@@ -172,7 +173,8 @@ def _create(
     try:
         pairs = [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
     except csv.Error as error:
-        raise invalid(f"the entries are not {kind.upper()[:3]}, line {rows.line_num}: {error}.") from error
+        where = f"line {rows.line_num}"
+        raise invalid(f"the entries cannot be read ({where}: {error}); is a quotation mark missing?") from error
     if not pairs or not all(source and target and max(len(source), len(target)) <= 500 for source, target in pairs):
         raise invalid("the entries are not pairs of terms, each of 1 to 500 characters.")
     with server.database.write() as session:

@@ -162,10 +162,9 @@ async def translate_file(request: Request, server: Ours) -> dict[str, str]:
     if not isinstance(file, UploadFile) or not file.filename:
         raise invalid("Invalid request: missing file parameter")
     source, target = required(sent, "source", "target")
-    document = await server.in_thread(
-        server.background.add_document, caller, file.filename, await file.read(), source, target
-    )
+    data = await file.read()
     await request.close()
+    document = await server.in_thread(server.background.add_document, caller, file.filename, data, source, target)
     await server.in_thread(server.background.wait_for, caller.owner, document)
     base = str(request.base_url).rstrip("/")
     return {"translatedFileUrl": f"{base}/download_file/{document}"}
