@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setattr("regard.train.finish.draw_curve", lambda history, path: path.write_text("curve"))
         assert cli.main(["train", "preset.yaml"]) == 0
-        learned = ["train.steps=80", "train.schedule.peak=0.03", "train.tokens=256"]  # enough to end its sentences
+        learned = ["train.steps=300", "train.schedule.peak=0.02", "train.tokens=256"]  # enough to end its sentences
         assert cli.main(["train", "preset.yaml", *BOTH_WAYS, "output=two-way", *learned]) == 0
     return folder
 
@@ -94,7 +94,7 @@ def test_at_the_sequence_level(regard: Run, level: str) -> None:
     status, _, err = regard(*command, *BOTH_WAYS)
     assert status == 0, err
     for name in ("0.en-de.tsv", "0.de-en.tsv"):
-        assert Path("student/translations", name).read_text().count("\t") > 10
+        assert Path("student/translations", name).read_text().count("\n") > 5
     assert "translating pairs.tsv, de to en" in err
     assert ("distill" in Path("student/README.md").read_text().split("```yaml")[1]) == (level == "both")
     status, _, err = regard(*command, *BOTH_WAYS)
