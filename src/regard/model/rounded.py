@@ -4,8 +4,9 @@ The engine rounds each row of a weight matrix, and each row of its input, to 255
 
     s = max |x| / 127        x̂ = s · round(x / s)        y = x̂ Ŵᵀ + b
 
-Training through that rounding, whose gradient is taken for 1 (straight through, Bengio et al. 2013), finds weights
-that lose less by it.
+On processors without VNNI it rounds inputs to 128 levels from the lowest to the highest instead; a model is trained
+for the first kind, since it will run on either. Training through that rounding, whose gradient is taken for 1
+(straight through, Bengio et al. 2013), finds weights that lose less by it.
 """
 
 from typing import Any
@@ -32,12 +33,17 @@ def round_rows(x: Tensor) -> Tensor:
     return _RoundRows.apply(x)  # type: ignore[return-value]
 
 
+def round_inputs(x: Tensor) -> Tensor:
+    """…×D to …×D: rows that are multiplied with a weight matrix."""
+    return round_rows(x)
+
+
 class RoundedLinear(nn.Linear):
     """A linear layer that computes as the native engine does in int8."""
 
     def forward(self, input: Tensor) -> Tensor:
         """…×in to …×out."""
-        return F.linear(round_rows(input), round_rows(self.weight), self.bias)
+        return F.linear(round_inputs(input), round_rows(self.weight), self.bias)
 
 
 class RoundedEmbedding(nn.Embedding):
@@ -64,5 +70,5 @@ def round_products(model: nn.Module) -> None:
 def inputs_of(head: nn.Linear, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Hidden states and weight of the vocabulary head, rounded where it rounds: for who multiplies them itself."""
     if isinstance(head, RoundedLinear):
-        return round_rows(hidden), round_rows(head.weight)
+        return round_inputs(hidden), round_rows(head.weight)
     return hidden, head.weight
