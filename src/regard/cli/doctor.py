@@ -170,7 +170,7 @@ def kernels_path() -> dict[str, str]:
     from regard.base.kernels import training_kernels
 
     if training_kernels() is not None:
-        return path("training", "compiled", "attention, layer norm and loss on the CPU, AVX-512")
+        return path("training", "compiled", "attention and loss on the CPU, in bf16 layer norm too; AVX-512")
     return path("training", "PyTorch", "the compiled kernels were not built, or this processor has no AVX-512")
 
 
