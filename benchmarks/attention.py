@@ -302,10 +302,12 @@ def limits(found: dict[str, dict[str, Any]], jobs: Sequence[Job]) -> str:
     lines = []
     for dtype in dict.fromkeys(job[2] for job in jobs):
         explicit = [length for length, wins in faster("explicit", "sdpa", dtype) if wins]
+        trained = [length for length, wins in faster("tiled", "sdpa", dtype) if wins]
         tiled = [length for length, wins in faster("tiled, forward", "sdpa, forward", dtype) if wins]
         blocked = [length for length, wins in faster("blocked, window", "sdpa, window", dtype) if wins]
         lines.append(
             f"torch.{dtype}: Limits(explicit_training={max(explicit, default=0)}, "
+            f"tiled_training={min(trained, default='never')}, "
             f"tiled_queries={min(tiled, default='never')}), blocks pay from {min(blocked, default='never')} keys on"
         )
     return "\n".join(lines)

@@ -251,7 +251,7 @@ export const en = {
   "glossaries.caseSensitive": "Upper and lower case matter",
   "glossaries.note": "Note",
   "glossaries.noTerms": "No terms yet.",
-  "glossaries.importHint": "CSV (source, target, note) or TBX",
+  "glossaries.importHint": "CSV (source, target, note, variants, case_sensitive) or TBX",
   "glossaries.deleteSure": "Delete “{name}” with all its terms?",
 
   "dictionaries.title": "Dictionaries",

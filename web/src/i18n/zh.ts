@@ -249,7 +249,7 @@ export const zh: Record<Key, string> = {
   "glossaries.caseSensitive": "区分大小写",
   "glossaries.note": "备注",
   "glossaries.noTerms": "还没有术语。",
-  "glossaries.importHint": "CSV（原文、译文、备注）或 TBX",
+  "glossaries.importHint": "CSV（列名 source、target、note、variants、case_sensitive）或 TBX",
   "glossaries.deleteSure": "删除“{name}”及其全部术语？",
 
   "dictionaries.title": "词典",

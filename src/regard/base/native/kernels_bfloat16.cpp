@@ -61,8 +61,9 @@ inline void pair_rows(const Word* from, int64_t count, int64_t width, Word* to) 
 #include "attention.h"
 #include "rows.h"
 
-constexpr TrainingKernels<bfloat16> KERNELS{attention_forward, attention_backward, layer_norm_forward, layer_norm_backward,
-                                     cross_entropy_gradient};
+constexpr TrainingKernels<bfloat16> KERNELS{
+    attention_forward, attention_backward, layer_norm_forward, layer_norm_backward, cross_entropy_gradient,
+};
 
 }  // namespace
 

@@ -37,23 +37,16 @@ inline __m256i rounded(Floats x) {
 #include "bfloat16.h"
 
 using Stored = bfloat16;
-using Number = float;
 
-inline Floats multiply_add(Floats left, Floats right, Floats sum) { return _mm512_fmadd_ps(left, right, sum); }
-
-inline Floats join(const Floats (&pair)[2]) { return pair[0]; }
+#include "float_words.h"
 
 #include "tiles.h"
-
-inline void pair_rows(const Word* from, int64_t count, int64_t width, Word* to) {
-    std::memcpy(to, from, size_t(count * width) * sizeof(Word));
-}
-
 #include "attention.h"
 #include "rows.h"
 
-constexpr TrainingKernels<bfloat16> KERNELS{attention_forward, attention_backward, layer_norm_forward, layer_norm_backward,
-                                     cross_entropy_gradient};
+constexpr TrainingKernels<bfloat16> KERNELS{
+    attention_forward, attention_backward, layer_norm_forward, layer_norm_backward, cross_entropy_gradient,
+};
 
 }  // namespace
 
