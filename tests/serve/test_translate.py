@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from regard.serve.checks import missing_terms
+from regard.serve.checks import missing_terms, repetition
 from regard.serve.terms import Wanted
 
 
@@ -328,3 +328,17 @@ def test_what_the_memory_says_against_the_glossary_is_flagged(client: TestClient
     translation = translate(client, text)["translations"][0]
     assert translation["sentences"][0]["origin"] == "memory"
     assert [c["value"] for c in translation["checks"] if c["kind"] == "term"] == ["Kahn"]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "found"),
+    [
+        ("Ha ha!", "Hamhahahahaha!", "ha"),
+        ("Hahahaha!", "Hahahaha!", ""),
+        ("Mississippi", "Mississippi", ""),
+        ("Very old.", "Sehr sehr sehr alt.", "sehr"),
+        ("No.", "Nein, das ist es nicht.", ""),
+    ],
+)
+def test_what_is_said_again_and_again(source: str, text: str, found: str) -> None:
+    assert repetition(source, text) == found

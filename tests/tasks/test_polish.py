@@ -10,6 +10,8 @@ from regard.tasks.polish import polish
     [
         # into Chinese
         ("Hello, Ann!", "你好,安!", "zh", "你好，安！"),
+        ("Version 3.5, not 4.", "版本3.5, 不是4。", "zh", "版本3.5，不是4。"),
+        ("One, two, Ann.", "1,234和A, B。", "zh", "1,234和A, B。"),
         ("Are you well?", "你好吗?", "zh", "你好吗？"),
         ("He said: yes (today).", "他说:是(今天).", "zh", "他说：是（今天）。"),
         ("It costs 1,234.56.", "价格是1,234.56。", "zh", "价格是1,234.56。"),

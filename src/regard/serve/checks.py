@@ -14,6 +14,8 @@ Severity = Literal["error", "warning"]
 #: What a translation did not keep: what is worse than a warning.
 _SEVERITY: dict[str, Severity] = {"placeholder": "error", "markup": "error"}
 _WORD = re.compile(rf"[{HAN}]|[^\W\d_]+")
+# Part of a word, four times on end: hahahaha.
+_STUTTER = re.compile(r"([^\W\d_]{2,4})\1{3}")
 #: A Chinese character says about as much as this many letters.
 _WIDE = 2.5
 
@@ -89,6 +91,8 @@ def is_copy(source: str, text: str) -> bool:
 
 
 def _repeated(text: str) -> str:
+    if syllables := _STUTTER.search(text.lower()):
+        return syllables[1]
     words = _WORD.findall(text.lower())
     if len(set(words)) == len(words):
         return ""

@@ -40,6 +40,7 @@ _CJK = f"{HAN}{KANA}"
 # Between or after Chinese characters, not within a number, a Latin word or a row of dots.
 _NARROW_TEXT = lazily(
     rf"(?<=[{_CJK}”’》」）])\s?([,.!?;:])(?![.\w])\s*|(?<=[{_CJK}”’》」）])([,!?;:])(?=[{_CJK}“‘《「（])"
+    rf"|(?<=[A-Za-z0-9])([,;!?])\s*(?=[{_CJK}“‘《「（])"
     rf"|\s?(\()(?=[{_CJK}])|(?<=[{_CJK}])(\))\s?"
 )
 # A word with a capital that is neither I nor an acronym.
